@@ -1,0 +1,98 @@
+"""Learning curves: training and validation in physical units over the steps of all stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlff.validate.figures.style import BLUE, GREY, ORANGE, SavedFigure, canvas, grid, save
+
+TRAINING_SMOOTHING = 200
+"""Points a training curve is averaged down to; single batches only blur the trend."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One quantity of the learning curves.
+
+    Attributes:
+        title: in words.
+        unit: of the values.
+        training, validation: names of the logged values; empty where there is none.
+    """
+
+    title: str
+    unit: str
+    training: str = ""
+    validation: str = ""
+
+
+PANELS = (
+    Panel("Force MAE", "meV/Å", "train/force_mae_meV_per_A", "validation/force_mae_meV_per_A"),
+    Panel("Energy MAE", "meV/atom", "train/energy_mae_meV_per_atom", "validation/energy_mae_meV_per_atom"),
+)
+
+
+def learning_curves(
+    folder: Path, rows: Sequence[Mapping[str, Any]], stages: Mapping[str, int], panels: Sequence[Panel] = PANELS
+) -> SavedFigure | None:
+    """Curves on logarithmic axes, with a line where each stage begins; None if nothing of the panels was logged.
+
+    Args:
+        folder: where the files go.
+        rows: logged values, each with ``step`` and any of the panels' names.
+        stages: first step of every stage, by name.
+        panels: what to show.
+    """
+    logged = {name for row in rows for name in row}
+    shown = [panel for panel in panels if {panel.training, panel.validation} & logged]
+    if not shown:
+        return None
+    with canvas(columns=len(shown), height=2.7) as (figure, all_axes):
+        for axes, panel in zip(all_axes, shown, strict=True):
+            steps, values = _curve(rows, panel.training)
+            if len(steps):
+                axes.plot(*_thinned(steps, values), color=GREY, linewidth=1.0, alpha=0.8, label="training")
+            steps, values = _curve(rows, panel.validation)
+            if len(steps):
+                axes.plot(
+                    steps, values, "o-" if len(steps) < 40 else "-", color=BLUE, markersize=2.5, label="validation"
+                )
+            axes.set(yscale="log", xlabel="step", title=f"{panel.title}, {panel.unit}")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading_digit(value) in (2, 5) else "")
+            axes.tick_params(axis="y", which="minor", labelsize=7)
+            grid(axes)
+            for name, first in stages.items():
+                if first > 0:
+                    axes.axvline(first, color=ORANGE, linewidth=0.8, alpha=0.8)
+                axes.annotate(
+                    *(name, (first, 1)), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    va="top", fontsize=7, color=ORANGE,
+                )  # fmt: skip
+            axes.legend(loc="lower left")
+        caption = (
+            "Errors while training; validation with the averaged weights that are exported. Lines: a stage begins."
+        )
+        return save(figure, folder, "learning_curves", "Learning curves", caption)
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    points = [(row["step"], row[name]) for row in rows if name in row and np.isfinite(row[name])]
+    return np.array([step for step, _ in points]), np.array([value for _, value in points], dtype=float)
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over equal numbers of consecutive points, as few as `TRAINING_SMOOTHING`."""
+    if len(steps) <= TRAINING_SMOOTHING:
+        return steps, values
+    parts = np.array_split(np.arange(len(steps)), TRAINING_SMOOTHING)
+    return np.array([steps[p].mean() for p in parts]), np.array([values[p].mean() for p in parts])
+
+
+def _leading_digit(value: float) -> int:
+    return int(f"{value:e}"[0])

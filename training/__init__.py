@@ -1,0 +1,1 @@
+"""What both halves share: configuration, hardware, stages, checkpoints, tracking. Imports neither half."""

@@ -1,0 +1,1 @@
+"""Where logged values go: a line of JSON, a Weights & Biases run, the local dashboard. One file each."""
