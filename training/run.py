@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,20 @@ def main(config: DictConfig, halves: Sequence[str] = HALVES) -> int:
     return 0
 
 
-def execute(config: DictConfig, halves: Sequence[str] = HALVES, progress: Progress | None = None) -> Any:
+def execute(
+    config: DictConfig,
+    halves: Sequence[str] = HALVES,
+    progress: Progress | None = None,
+    pipeline: Callable[[Any, RunContext], Any] | None = None,
+) -> Any:
     """Run a configuration and return what its half returns; errors are raised.
 
     Args:
         config: composed, not yet validated.
         halves: module prefixes of the code that a configuration may name.
         progress: where to report; standard output unless given.
+        pipeline: called with settings and context instead of the function that ``half.pipeline`` names, by scripts that
+            hand over objects no configuration can hold.
 
     Raises:
         LimbeckError: its subclasses say what the user can do.
@@ -76,7 +83,8 @@ def execute(config: DictConfig, halves: Sequence[str] = HALVES, progress: Progre
     settings = validate(values, schema)
     if not isinstance(settings, RunSettings):
         raise ConfigurationError(f"half.settings: {half['settings']} is not derived from training.context.RunSettings.")
-    pipeline = _load(settings.half.pipeline, "half.pipeline", halves)
+    if pipeline is None:
+        pipeline = _load(settings.half.pipeline, "half.pipeline", halves)
     hardware = choose_hardware(settings.hardware)
     # with all defaults filled in, so that a default that changes later is noticed
     complete = settings.model_dump(mode="json")

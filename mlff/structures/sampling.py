@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -238,8 +237,7 @@ def _collect(plans: Sequence[PlannedTrajectory], teacher: Teacher, progress: Rep
         collected += records
         measured = temperatures[np.isfinite(temperatures)]
         if len(measured) and len(plans) <= 12:
-            error = measured.std() / sqrt(len(measured))
-            progress.say(f"  {plan.trajectory.name}: {len(records)} frames, {measured.mean():.0f} ± {error:.0f} K")
+            progress.say(f"  {plan.trajectory.name}: {len(records)} frames, mean temperature {measured.mean():.0f} K")
     return collected
 
 

@@ -109,7 +109,7 @@ def _is_smiles(text: str) -> bool:
 def _from_smiles(text: str) -> Atoms:
     try:
         from rdkit import Chem, rdBase
-        from rdkit.Chem import AllChem, Descriptors
+        from rdkit.Chem import Descriptors, rdDistGeom, rdForceFieldHelpers
     except ModuleNotFoundError as error:
         raise InputError(
             f"structures.source=smiles:{text} needs RDKit: pip install 'limbeck[smiles]' (or pip install rdkit)."
@@ -119,10 +119,10 @@ def _from_smiles(text: str) -> Atoms:
         if parsed is None:
             raise InputError(f"structures.source=smiles:{text}: RDKit cannot read this SMILES string.")
         full = Chem.AddHs(parsed)
-        if AllChem.EmbedMolecule(full, randomSeed=CONFORMER_SEED) != 0:
+        if rdDistGeom.EmbedMolecule(full, randomSeed=CONFORMER_SEED) != 0:
             raise InputError(f"structures.source=smiles:{text}: RDKit finds no geometry; give a file instead.")
-        if AllChem.MMFFHasAllMoleculeParams(full):
-            AllChem.MMFFOptimizeMolecule(full)
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(full)
     atoms = Atoms([atom.GetSymbol() for atom in full.GetAtoms()], full.GetConformer().GetPositions())
     atoms.info["charge"] = Chem.GetFormalCharge(full)
     atoms.info["multiplicity"] = Descriptors.NumRadicalElectrons(full) + 1

@@ -20,7 +20,7 @@ class TeacherSettings(Settings):
     """dotted path of an ASE calculator class, or of a function that returns a calculator"""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """keyword arguments of the calculator"""
-    properties: list[Property] = ["energy", "forces"]
+    properties: list[Property] = Field(default=["energy", "forces"])
     """energy, forces, and where it has them: stress (periodic cells), energies (one per atom, if they sum to energy)"""
     keeps_state: bool = True
     """whether an answer depends a little on the calls before it, as a self-consistent field that starts from the last
