@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlff.deploy.calculator import StudentCalculator
-    from mlff.pipeline import distil
+    from mlff.notebook import distil
 
 __all__ = ["StudentCalculator", "distil"]
 
 # loaded at first use: worker processes import mlff and have no use for torch
-_HOMES = {"StudentCalculator": "mlff.deploy.calculator", "distil": "mlff.pipeline"}
+_HOMES = {"StudentCalculator": "mlff.deploy.calculator", "distil": "mlff.notebook"}
 
 
 def __getattr__(name: str) -> Any:

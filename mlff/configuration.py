@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from mlff.data.settings import DataSettings
 from mlff.distill.stage import DistillStage
-from mlff.student.settings import StudentSettings
 from mlff.structures.settings import StructureSettings
+from mlff.student.settings import StudentSettings
 from mlff.teachers.settings import LabellingSettings, TeacherSettings
 from mlff.validate.settings import ValidationSettings
 from training.context import RunSettings
@@ -17,8 +19,8 @@ from training.engines import EngineSettings
 class DistilSettings(RunSettings):
     """What ``python train.py`` runs when the half is ``mlff``."""
 
-    teacher: TeacherSettings | None
-    """null: there are labels already and no teacher to ask (``data=labelled``)."""
+    teacher: TeacherSettings | None = None
+    """None (``teacher=none``): there are labels already and no teacher to ask (``data=labelled``)."""
 
     structures: StructureSettings = StructureSettings()
     labelling: LabellingSettings = LabellingSettings()
@@ -30,6 +32,12 @@ class DistilSettings(RunSettings):
     """Optimization stages by name, in the order in which they are trained."""
 
     validation: ValidationSettings = ValidationSettings()
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _none(cls, teacher: Any) -> Any:
+        # an empty file of the group
+        return teacher or None
 
     @model_validator(mode="after")
     def _has_labels(self) -> DistilSettings:

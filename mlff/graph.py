@@ -1,7 +1,7 @@
 """The one batch type of the force-field half: atoms and directed edges of one or many structures, as tensors.
 
-Edges run ``(receiver i, sender j)`` with the vector ``r_ij = x_j − x_i + shift · cell``; they are sorted by receiver and
-the list is symmetric, so every edge has its reverse. Two water molecules in one batch:
+Edges run ``(receiver i, sender j)`` with the vector ``r_ij = x_j − x_i + shift · cell``; they are sorted by receiver
+and the list is symmetric, so every edge has its reverse. Two water molecules in one batch:
 
     atomic_numbers   [8 1 1 8 1 1]          structure_index  [0 0 0 1 1 1]          n_structures  2
     receivers        [0 0 1 1 2 2 3 3 …]    senders          [1 2 0 2 0 1 4 5 …]
@@ -10,7 +10,7 @@ the list is symmetric, so every edge has its reverse. Two water molecules in one
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -78,5 +78,6 @@ class AtomGraph:
 
     def to(self, device: torch.device | str) -> AtomGraph:
         """The same graph with every tensor on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return AtomGraph(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return AtomGraph(**moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
 
 from mlff.configuration import DistilSettings
 from mlff.data.exchange import read_labelled
@@ -19,11 +20,12 @@ from mlff.data.material import Material, prepare
 from mlff.data.records import Record
 from mlff.data.store import LabelStore
 from mlff.deploy.calculator import StudentCalculator
-from mlff.deploy.export import FILE_NAME, save_student
+from mlff.deploy.export import FILE_NAME, save_student, weights_fingerprint
 from mlff.distill.training import train_student
 from mlff.facts import gather_facts
 from mlff.structures.sampling import is_held_out, sample
-from mlff.structures.sources import as_seed, load_seeds
+from mlff.structures.sources import load_seeds
+from mlff.teachers.evaluate import TeacherFailed, evaluate
 from mlff.teachers.labelling import label
 from mlff.teachers.teacher import Teacher
 from mlff.validate.accuracy import Accuracy
@@ -35,15 +37,23 @@ from mlff.validate.examination import (
     examine_speed,
 )
 from mlff.validate.figures.style import SavedFigure
-from mlff.validate.gates import Gate, judge, sentence
+from mlff.validate.gates import judge, sentence
 from mlff.validate.model_card import write_model_card
+from mlff.validate.report import FILE_NAME as REPORT
 from mlff.validate.report import write_report
 from mlff.validate.results import Results
+from mlff.validate.summary import FILE_NAME as SUMMARY
 from mlff.validate.summary import write_summary
 from training.context import RunContext
-from training.errors import GateFailed
+from training.errors import GateFailed, InputError
 from training.loggers.metrics_file import FILE_NAME as METRICS
 from training.loggers.metrics_file import read_metrics
+
+FINISHED = "report"
+"""The last phase."""
+
+SAME_METHOD = 0.02
+"""eV/Å; forces of one method on different machines and with different settings of convergence differ by less."""
 
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³ (ASE's sign)"}
 
@@ -98,6 +108,8 @@ def run(
         GateFailed: if a bar is not met; everything is written all the same.
         LimbeckError: its subclasses say what the user can do.
     """
+    if context.folder.done(FINISHED):
+        return _finished_before(context)
     if settings.data.train is None:
         with _phase(context, "structures and labels"):
             labelled = _label(settings, context, seeds, teacher or _teacher(settings))
@@ -119,14 +131,21 @@ def run(
     return _conclude(examined, material, labelled, settings, context)
 
 
+def _finished_before(context: RunContext) -> dict[str, Any]:
+    """The results of a run that needs nothing more, with its verdict."""
+    folder = context.folder.path
+    summary = json.loads((folder / SUMMARY).read_text())
+    context.progress.say(f"This run is finished: {folder / REPORT}. run.resume=false makes another beside it.")
+    _announce(summary["passed"], summary["verdict"], context)
+    return summary
+
+
 def _teacher(settings: DistilSettings) -> Teacher:
     assert settings.teacher is not None
     return Teacher(settings.teacher)
 
 
-def _label(
-    settings: DistilSettings, context: RunContext, seeds: Sequence[Atoms] | None, teacher: Teacher
-) -> Labelled:
+def _label(settings: DistilSettings, context: RunContext, seeds: Sequence[Atoms] | None, teacher: Teacher) -> Labelled:
     """Structures and the teacher's labels of them."""
     folder, progress = context.folder.path, context.progress
     structures = settings.structures
@@ -164,7 +183,27 @@ def _read(settings: DistilSettings, context: RunContext) -> Labelled:
     records = read_labelled(data.train, *keys, say=say)
     test = read_labelled(data.test, *keys, say=say) if data.test is not None else []
     teacher = None if settings.teacher is None else Teacher(settings.teacher)
+    if teacher is not None:
+        _require_teachers_labels(records[0], teacher, data.train)
     return Labelled(records, test, set(), Counter(), teacher, _nearest_to_a_minimum(records))
+
+
+def _require_teachers_labels(record: Record, teacher: Teacher, file: str) -> None:
+    """Labels of one method must not carry the name and licence of another, nor be compared with its dynamics."""
+    assert record.labels is not None
+    remedy = "Add teacher=none (experiment=labelled has it), or choose the teacher that made these labels."
+    try:
+        answer = evaluate(teacher.calculator(), record.atoms, {"energy", "forces"})
+    except TeacherFailed as error:
+        raise InputError(
+            f"Teacher {teacher.name} has no answer for the first frame of {file}: {error}. {remedy}"
+        ) from error
+    difference = float(np.abs(answer.forces - record.labels.forces).mean())
+    if difference > SAME_METHOD:
+        raise InputError(
+            f"{file} does not hold labels of the teacher {teacher.name}: on the first frame its forces differ by "
+            f"{1000 * difference:.0f} meV/Å. {remedy}"
+        )
 
 
 def _nearest_to_a_minimum(records: Sequence[Record]) -> Atoms:
@@ -189,7 +228,9 @@ def _exporter(
     path: Path, model: Any, material: Material, labelled: Labelled, settings: DistilSettings
 ) -> Callable[[dict[str, Any]], None]:
     """A function that writes the student with what is known of its accuracy."""
-    teacher = labelled.teacher.describe() if labelled.teacher is not None else {"name": f"labels of {settings.data.train}"}
+    teacher = (
+        labelled.teacher.describe() if labelled.teacher is not None else {"name": f"labels of {settings.data.train}"}
+    )
     metadata = {
         "teacher": teacher,
         "licence": teacher.get("licence", "that of the labels"),
@@ -236,15 +277,16 @@ def _examine(
             figures,
             state=folder / "md" / "nve.safetensors",
             seed=validation.seed,
-            student=material.fingerprint,
+            student=weights_fingerprint(calculator.model),
             held_out_mae=accuracy.force_mae_meV_per_A,
+            check=context.interruption.check,
         )
         examined.figures += drawn
     examined.results = Results(
         accuracy=accuracy,
-        stability=dynamics and dynamics.stability,
-        along_trajectory=dynamics and dynamics.along_trajectory,
-        distances=dynamics and dynamics.distances,
+        stability=None if dynamics is None else dynamics.stability,
+        along_trajectory=None if dynamics is None else dynamics.along_trajectory,
+        distances=None if dynamics is None else dynamics.distances,
         timing=timing,
     )
     return examined
@@ -274,14 +316,14 @@ def _conclude(
     for saved in figures:
         context.tracker.figure(saved.name, saved.png)
     context.tracker.summary({name: value for name, value in results.figures().items() if value is not None})
-    context.folder.mark_done("report", {"verdict": verdict})
+    context.folder.mark_done(FINISHED, {"verdict": verdict})
     context.progress.say(f"Report: {report}")
-    _announce(gates, verdict, context)
+    _announce(summary["passed"], verdict, context)
     return summary
 
 
-def _announce(gates: Sequence[Gate], verdict: str, context: RunContext) -> None:
-    if any(gate.passed is False for gate in gates):
+def _announce(passed: bool, verdict: str, context: RunContext) -> None:
+    if not passed:
         raise GateFailed(f"{verdict}\nAll files are kept in {context.folder.path}.")
     context.progress.say(verdict)
 
@@ -296,54 +338,3 @@ def _phase(context: RunContext, name: str) -> Iterator[None]:
     seconds = before or time.monotonic() - start
     context.folder.mark_done(name, {"seconds": seconds})
     context.interruption.check()
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """What `distil` returns.
-
-    Attributes:
-        calculator: the student as an ASE calculator.
-        folder: of the run, with report.html.
-        summary: the final numbers, as in summary.json.
-    """
-
-    calculator: StudentCalculator
-    folder: Path
-    summary: dict[str, Any]
-
-
-def distil(
-    atoms: Atoms | Sequence[Atoms], teacher: str | BaseCalculator = "gfn2", **overrides: Any
-) -> Distilled:
-    """Distil a student for a structure, as ``python train.py`` does, from a script or a notebook.
-
-    Args:
-        atoms: one structure or several to start from; not changed.
-        teacher: a file of the config group ``teacher`` ("gfn2", "emt", …), or any ASE calculator, which is then asked in
-            this process.
-        **overrides: configuration, dots written as two underscores or given in a dictionary:
-            ``structures__steps=200`` or ``**{"structures.steps": 200}``; a group by its name: ``validation="quick"``.
-
-    Raises:
-        GateFailed: if a bar is not met; the run folder is kept and holds the student.
-        LimbeckError: its subclasses say what the user can do.
-
-    Example:
-        >>> from ase.build import molecule
-        >>> from mlff import distil
-        >>> student = distil(molecule("CH3OH"), teacher="gfn2", experiment="quick")  # doctest: +SKIP
-    """
-    from mlff.notebook import configure
-    from training.run import execute
-
-    seeds = [atoms] if isinstance(atoms, Atoms) else list(atoms)
-    config, live = configure(seeds, teacher, overrides)
-    folder: list[Path] = []
-
-    def keep(settings: DistilSettings, context: RunContext) -> dict[str, Any]:
-        folder.append(context.folder.path)
-        return run(settings, context, [as_seed(a, settings.structures.source) for a in seeds], live)
-
-    summary = execute(config, pipeline=keep)
-    return Distilled(StudentCalculator(folder[0]), folder[0], summary)

@@ -8,10 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from training.composition import explain
+from training.composition import REFUSALS, explain
 from training.errors import ConfigurationError, Interrupted
 
 
@@ -27,7 +24,7 @@ def report_exit_code(command: Callable[[], None], exit_codes: list[int], configs
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         command()
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         overrides = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
         print(explain(error, overrides, configs), file=sys.stderr)
         sys.exit(ConfigurationError.exit_code)

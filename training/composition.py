@@ -20,6 +20,9 @@ from training.errors import ConfigurationError
 
 MAIN_CONFIG = "train"
 
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+"""What composing raises for words that a user has chosen; a group set to null is a plain ``ValueError``."""
+
 
 def configs_folder() -> Path:
     """The folder of YAML files: beside the packages in a clone, inside this package in an installed wheel.
@@ -48,7 +51,7 @@ def compose(overrides: Sequence[str] = (), folder: Path | None = None) -> DictCo
     try:
         with _reading(Path(folder)):
             config = hydra_compose(MAIN_CONFIG, overrides=list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         raise explain(error, overrides, Path(folder)) from error
     choices = dict(config.hydra.runtime.choices)
     with open_dict(config):
@@ -129,7 +132,7 @@ def _try(overrides: list[str], folder: Path) -> tuple[list[str], Exception | Non
         problem: Exception | None = None
         try:
             config = hydra_compose(MAIN_CONFIG, overrides=overrides)
-        except (HydraException, OmegaConfBaseException) as error:
+        except REFUSALS as error:
             problem = error
             config = OmegaConf.create()
         groups = [name for name in GlobalHydra.instance().config_loader().list_groups("") if name != "hydra"]
@@ -142,8 +145,11 @@ def _refused_override(error: Exception, overrides: Sequence[str]) -> str | None:
     named = re.search(r"Could not override '([^']+)'|Error merging override (\S+)|when parsing '([^']*)'", text)
     wanted = next((group for group in named.groups() if group), None) if named else None
     missing = re.search(r"Could not find '([^']+)'", text)
+    empty = "Config group override must be a string" in text
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if empty and value in ("", "null") and "." not in key:
+            return override
         if wanted is not None and (key.split("@")[0] == wanted or key == wanted or override == wanted):
             return override
         if missing and (f"{key}/{value}" == missing[1] or value == missing[1].rpartition("/")[2]):
@@ -153,6 +159,8 @@ def _refused_override(error: Exception, overrides: Sequence[str]) -> str | None:
 
 def _complaint(override: str, error: Exception, known: Sequence[str]) -> str:
     key, _, value = override.lstrip("+~").partition("=")
+    if "Config group override must be a string" in str(error):
+        return f"{override}: a group cannot be null; name one of its files (`python train.py --help` lists them)."
     options = re.search(r"Available options in '[^']*':\n((?:\s+.*\n?)+)", str(error))
     if options:
         names = options[1].split()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from mlff.data.records import Record
 from mlff.data.settings import DataSettings
@@ -19,6 +20,7 @@ from mlff.data.statistics import (
     element_histogram,
     reference_energies,
 )
+from training.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def prepare(
         test: structures for the final judgement from elsewhere.
 
     Raises:
-        InputError: if there is too little for one of the roles, or reference energies are missing.
+        InputError: if there is too little for one of the roles, an element occurs in none of the training structures,
+            or reference energies are missing.
     """
     notes = []
     if test:
@@ -75,7 +78,10 @@ def prepare(
     notes.append(split.note)
     if not judged:
         judged = validation
-        notes.append("Nothing was held out, so accuracy is measured on the validation structures, which the training saw.")
+        notes.append(
+            "Nothing was held out, so accuracy is measured on the validation structures, which the training saw."
+        )
+    _require_trained_elements(train, {"validation": validation, "held-out": judged})
     references = _references(train, settings)
     elements = element_histogram([*records, *test])
     return Material(
@@ -90,6 +96,26 @@ def prepare(
     )
 
 
+def _require_trained_elements(train: Sequence[Record], judging: Mapping[str, Sequence[Record]]) -> None:
+    """The student knows the elements of its training structures only, so no other set may hold a further one."""
+    known = _elements(train)
+    for role, records in judging.items():
+        unknown = sorted(_elements(records) - known)
+        if unknown:
+            example = next(record for record in records if set(unknown) & set(record.atoms.numbers.tolist()))
+            symbols = ", ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(
+                f"The {role} structures hold {symbols} ({example.atoms.get_chemical_formula()} of {example.source}), "
+                f"which none of the {len(train):,} training structures has, so nothing can be learned of it. Add such "
+                f"structures to the training data or leave these out; the training has "
+                f"{', '.join(chemical_symbols[z] for z in sorted(known))}."
+            )
+
+
+def _elements(records: Sequence[Record]) -> set[int]:
+    return {z for record in records for z in set(record.atoms.numbers.tolist())}
+
+
 def _references(train: Sequence[Record], settings: DataSettings) -> ReferenceEnergies:
     given = settings.isolated_energies()
     if given is None and all(r.labels is not None and r.labels.energies is not None for r in train):
@@ -100,6 +126,8 @@ def _references(train: Sequence[Record], settings: DataSettings) -> ReferenceEne
 def _mean_atomic_energies(train: Sequence[Record]) -> ReferenceEnergies:
     """The mean of the teacher's own energies per atom: determined for every element, even by a single molecule."""
     numbers = np.concatenate([record.atoms.numbers for record in train])
-    energies = np.concatenate([r.labels.energies for r in train if r.labels is not None and r.labels.energies is not None])
+    energies = np.concatenate(
+        [r.labels.energies for r in train if r.labels is not None and r.labels.energies is not None]
+    )
     means = {int(z): float(energies[numbers == z].mean()) for z in np.unique(numbers)}
     return ReferenceEnergies(means, len(means), "Reference energies are the means of the teacher's energies per atom.")

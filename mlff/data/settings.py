@@ -35,7 +35,7 @@ class DataSettings(Settings):
     max_edges: int = Field(default=50_000, ge=1)
     """Edges per micro-batch, at most: what limits memory."""
     in_memory: bool = True
-    """Keep structures and neighbour lists in memory; false: build them from the store for every batch."""
+    """Keep neighbour lists in memory; false: read structures from the disk and build their lists for every batch."""
     workers: int = Field(default=0, ge=0)
     """Loader processes besides the training process; 0 is fastest for structures in memory."""
 

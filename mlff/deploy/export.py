@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ def load_student(path: str | Path) -> tuple[PaiNN, dict[str, Any]]:
     model.to(next(tensors[name].dtype for name, _ in model.named_parameters()))
     model.load_state_dict(tensors)
     return model.eval(), metadata
+
+
+def weights_fingerprint(model: PaiNN) -> str:
+    """SHA-256 of a student's architecture and weights, whatever else its file says."""
+    digest = hashlib.sha256(repr(sorted(model.architecture().items())).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def locate_student(path: str | Path) -> Path:

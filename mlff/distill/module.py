@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from mlff.distill.stage import ERRORS, DistillStage
@@ -61,11 +61,11 @@ class Distillation(StagedModule):
         counts = {"energy": structures, "forces": 3 * atoms, "energies": atoms, "stress": 9 * structures}
         return {name: self._error(differences[name]).sum() / counts[name] for name in weights if name in differences}
 
-    def validation_sums(self, model: PaiNN, batch: Batch) -> dict[str, tuple[Tensor, float]]:
+    def validation_sums(self, model: nn.Module, batch: Batch) -> dict[str, tuple[Tensor, Tensor | float]]:
         """Sums of absolute and squared errors, in meV, meV/Å and meV/Å³."""
         graph = AtomGraph.from_batch(batch)
         differences = self._differences(model(graph, stress=self.has_stress), graph, batch)
-        sums = {}
+        sums: dict[str, tuple[Tensor, Tensor | float]] = {}
         for name, difference in differences.items():
             sums[f"{name}_mae"] = ((MEV * difference).abs().sum(), float(difference.numel()))
             sums[f"{name}_mse"] = ((MEV * difference).square().sum(), float(difference.numel()))

@@ -20,7 +20,8 @@ class DistillStage(Stage):
 
     loss_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
     """Weights of ``energy`` (per atom, eV), ``forces`` (per component, eV/Å), ``energies`` (per-atom energies, eV) and
-    ``stress`` (per component, eV/Å³); a term without labels must not be weighted."""
+    ``stress`` (per component, eV/Å³). ``energies`` counts where the labels have them; ``stress`` must not be weighted
+    where they have none."""
 
     error: dict[str, Any] = Field(default_factory=lambda: {"_target_": "mlff.distill.losses.Huber", "delta": 0.01})
     """``_target_`` and arguments of the function of the difference between prediction and label."""

@@ -74,7 +74,7 @@ def message_reverse(
     scalar_bar: Float[Tensor, "atoms F"],
     vector_bar: Float[Tensor, "atoms 3 F"],
 ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
-    """The reverse sweep of `message`, taken on the reversed edges: the row's atom is the sender ``j``, its neighbour ``i``.
+    """The reverse sweep of `message`, taken on the reversed edges: the row is the sender ``j``, its neighbour ``i``.
 
     ``x̄ = (s̄_i, n·v̄_i, v_j·v̄_i)``; ``φ̄_j = Σ_i x̄ ∘ W``; ``v̄_j = Σ_i (φ^v_j ∘ W^v) ∘ v̄_i``; ``W̄ = x̄ ∘ φ_j``;
     ``n̄ = Σ_f v̄_i φ^r_j W^r``.
@@ -85,9 +85,9 @@ def message_reverse(
         vector_bar: (n_atoms, 3, F) the same for ``v``.
 
     Returns:
-        ``φ̄`` (n_atoms, 3F or 2F) and the part of ``v̄`` that passes through the messages (n_atoms, 3, F), both None where
-        ``vectors`` is None because nothing below depends on the positions; ``W̄`` (n_edges, 3F or 2F) and ``n̄`` (n_edges, 3)
-        of the **reversed** edges (sender's row first), both in eV.
+        ``φ̄`` (n_atoms, 3F) and the part of ``v̄`` that passes through the messages (n_atoms, 3, F), both None where
+        ``vectors`` is None, because nothing below depends on the positions; ``W̄`` (n_edges, 3F or 2F) and ``n̄``
+        (n_edges, 3) of the **reversed** edges, both in eV.
     """
     n_atoms, parts = features.shape[0], 2 if vectors is None else 3
     sender = features.index_select(0, edges.receivers)

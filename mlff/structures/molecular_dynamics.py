@@ -223,7 +223,7 @@ def read_segment(trajectory: Trajectory, number: int, fingerprint: str) -> Segme
 
 
 def _write(path: Path, segment: Segment, identity: str, fingerprint: str) -> None:
-    arrays = {name: value for name, value in vars(segment).items() if isinstance(value, np.ndarray)}
+    arrays: dict[str, Any] = {name: value for name, value in vars(segment).items() if isinstance(value, np.ndarray)}
     state = {name: value for name, value in vars(segment).items() if name not in arrays}
     described = json.dumps({"identity": identity, "teacher": fingerprint, "state": state})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -49,7 +50,7 @@ def relax(atoms: Atoms, teacher: Teacher, settings: RelaxationSettings) -> Relax
     """
     relaxed = atoms.copy()
     relaxed.calc = teacher.calculator()
-    target = FrechetCellFilter(relaxed) if settings.cell and relaxed.pbc.all() else relaxed
+    target: Any = FrechetCellFilter(relaxed) if settings.cell and relaxed.pbc.all() else relaxed
     try:
         with BFGS(target, logfile=None) as optimizer:
             converged = optimizer.run(fmax=settings.fmax, steps=settings.steps)

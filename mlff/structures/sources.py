@@ -46,7 +46,7 @@ def load_seeds(source: str, supercell: Sequence[int] = (1, 1, 1)) -> list[Atoms]
             raise InputError(
                 f"structures.source={source}: frame {number} has no atoms or positions that are not finite."
             )
-    return [_repeat(atoms, supercell) for atoms in seeds]
+    return [repeated(atoms, supercell) for atoms in seeds]
 
 
 def library() -> dict[str, Path]:
@@ -150,7 +150,12 @@ def as_seed(atoms: Atoms, source: str) -> Atoms:
     return seed
 
 
-def _repeat(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
+def repeated(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
+    """A periodic structure repeated along its lattice vectors; the structure itself for (1, 1, 1).
+
+    Raises:
+        InputError: if it is not periodic.
+    """
     if tuple(supercell) == (1, 1, 1):
         return atoms
     if not atoms.pbc.any():

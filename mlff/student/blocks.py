@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from mlff.kernels import Kernels
+from mlff.kernels import reference
 from mlff.kernels.reference import EdgeList
 from mlff.student.layers import Perceptron, RadialFeatures, RadialFilter
 
@@ -51,12 +51,11 @@ class Message(torch.nn.Module):
         vectors: Float[Tensor, "atoms 3 F"] | None,
         radial: RadialFeatures,
         edges: EdgeList,
-        kernels: Kernels,
     ) -> tuple[Tensor, Tensor, MessageTape]:
         """The updated ``s`` and ``v``, and the tape."""
         features, hidden = self.phi(scalars)
         filters = self.filter(radial)
-        scalar_change, vector_change = kernels.message(features, vectors, filters, edges)
+        scalar_change, vector_change = reference.message(features, vectors, filters, edges)
         tape = MessageTape(hidden, features, vectors, filters)
         return scalars + scalar_change, vector_change if vectors is None else vectors + vector_change, tape
 
@@ -67,10 +66,9 @@ class Message(torch.nn.Module):
         tape: MessageTape,
         radial: RadialFeatures,
         edges: EdgeList,
-        kernels: Kernels,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``s̄`` and ``v̄`` before the block; ``d̄`` (n_edges,) and ``n̄`` (n_edges, 3) of the reversed edges."""
-        features_bar, through, filter_bar, direction_bar = kernels.message_reverse(
+        features_bar, through, filter_bar, direction_bar = reference.message_reverse(
             tape.features, tape.vectors, tape.filters, edges, scalar_bar, vector_bar
         )
         distance_bar = self.filter.reverse(filter_bar, radial)
@@ -92,7 +90,8 @@ class UpdateTape(NamedTuple):
 
 
 class Update(torch.nn.Module):
-    """``U = v Wu``, ``V = v Wv``, ``(a_s, a_sv, a_v) = MLP([s, |V|])``, ``s += a_s + a_sv Σ_c U_c V_c``, ``v += a_v ∘ U``.
+    """``U = v Wu``, ``V = v Wv``, ``(a_s, a_sv, a_v) = MLP([s, |V|])``; ``s += a_s + a_sv Σ_c U_c V_c``,
+    ``v += a_v ∘ U``.
 
     ``Wu`` and ``Wv`` mix channels only and have no bias: mixing Cartesian components would break rotation invariance.
 

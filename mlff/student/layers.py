@@ -1,4 +1,4 @@
-"""The two dense pieces of PaiNN with their reverse sweeps: a perceptron with one hidden layer, and the radial filter."""
+"""The dense pieces of PaiNN with their reverse sweeps: a perceptron with one hidden layer, and the radial filter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def silu_slope(x: Tensor) -> Tensor:
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """Switches reduced precision off: what is made of distances keeps the parameters' precision, and so do the forces."""
+    """Switches reduced precision off: what is made of distances keeps the weights' precision, and so do the forces."""
     return torch.autocast(device.type, enabled=False)
 
 
@@ -88,7 +88,7 @@ class RadialFilter(torch.nn.Module):
     def forward(self, radial: RadialFeatures) -> Float[Tensor, "edges outputs"]:
         """The filter of every edge: (n_edges, outputs)."""
         with full_precision(radial.values.device):
-            return linear(radial.values, self._weights())
+            return linear(radial.values, self.weights())
 
     def reverse(self, bar: Float[Tensor, "edges outputs"], radial: RadialFeatures) -> Float[Tensor, "edges"]:
         """``Σ_f W̄_f W'_f(d)``: (n_edges,) eV/Å.
@@ -96,7 +96,8 @@ class RadialFilter(torch.nn.Module):
         Contracted with the weights first, so that ``W'`` with its wide rows is never formed.
         """
         with full_precision(radial.values.device):
-            return (linear(bar, self._weights().t()) * radial.slopes).sum(dim=-1)
+            return (linear(bar, self.weights().t()) * radial.slopes).sum(dim=-1)
 
-    def _weights(self) -> Float[Tensor, "outputs radial+1"]:
+    def weights(self) -> Float[Tensor, "outputs radial_and_one"]:
+        """``[A, a]``, which multiplies `RadialFeatures`."""
         return torch.cat([self.dense.weight, self.dense.bias.unsqueeze(-1)], dim=-1)

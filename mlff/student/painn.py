@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlff.graph import AtomGraph
-from mlff.kernels import REFERENCE, Kernels, choose
+from mlff.kernels import choose
 from mlff.kernels.reference import EdgeList, sum_rows
 from mlff.student import cutoff as cutoffs
 from mlff.student import radial as radials
@@ -119,7 +119,7 @@ class PaiNN(torch.nn.Module):
 
         Args:
             reference_energies: eV for every element the network knows.
-            energy_scale: eV per unit of the network's output, positive; the root mean square force in eV/Å is a good one.
+            energy_scale: eV per unit of the network's output, positive, such as the root mean square force in eV/Å.
 
         Raises:
             ValueError: if an element has no reference energy or the scale is not positive and finite.
@@ -150,7 +150,7 @@ class PaiNN(torch.nn.Module):
     def energies(self, graph: AtomGraph) -> Float[Tensor, "atoms"]:
         """Energies per atom alone, eV: the forward sweep in plain torch, differentiable by autograd."""
         geometry = self._geometry(graph, graph.vectors())
-        output, _ = self._forward_sweep(self.element_index[graph.atomic_numbers], geometry, REFERENCE)
+        output, _ = self._forward_sweep(self.element_index[graph.atomic_numbers], geometry)
         return self._to_energies(output, graph.atomic_numbers)
 
     def _energies_and_slopes(
@@ -158,10 +158,16 @@ class PaiNN(torch.nn.Module):
     ) -> tuple[Float[Tensor, "atoms"], Float[Tensor, "edges 3"]]:
         """Energies per atom (n_atoms,) eV and, in the row of each edge (i, j), the slope of its reverse,
         ``g_ji = ∂E/∂r_ji`` (n_edges, 3) eV/Å; both float64."""
-        kernels = choose(self.kernels, vectors.device)
         geometry = self._geometry(graph, vectors)
-        output, tapes = self._forward_sweep(self.element_index[graph.atomic_numbers], geometry, kernels)
-        slopes = self._reverse_sweep(geometry, tapes, kernels)
+        species = self.element_index[graph.atomic_numbers]
+        if choose(self.kernels, vectors.device, self.embedding.weight.dtype) == "numba":
+            # loads numba, which other devices need not
+            from mlff.student.adjoint import outputs_and_slopes
+
+            output, slopes = outputs_and_slopes(self, species, geometry)
+        else:
+            output, tapes = self._forward_sweep(species, geometry)
+            slopes = self._reverse_sweep(geometry, tapes)
         return self._to_energies(output, graph.atomic_numbers), slopes.to(torch.float64) * self.energy_scale
 
     def _geometry(self, graph: AtomGraph, vectors: Tensor) -> Geometry:
@@ -173,17 +179,17 @@ class PaiNN(torch.nn.Module):
         edges = EdgeList(graph.receivers, graph.senders, graph.reverse, row_start, direction)
         return Geometry(edges, distance, RadialFeatures.of(distance, self.basis, self.envelope))
 
-    def _forward_sweep(self, species: Tensor, geometry: Geometry, kernels: Kernels) -> tuple[Tensor, list]:
+    def _forward_sweep(self, species: Tensor, geometry: Geometry) -> tuple[Tensor, list]:
         scalars, vectors = self.embedding(species), None
         tapes: list[tuple[MessageTape, UpdateTape]] = []
         for message, update in zip(self.messages, self.updates, strict=True):
-            scalars, vectors, message_tape = message(scalars, vectors, geometry.radial, geometry.edges, kernels)
+            scalars, vectors, message_tape = message(scalars, vectors, geometry.radial, geometry.edges)
             scalars, vectors, update_tape = update(scalars, vectors)
             tapes.append((message_tape, update_tape))
         output, hidden = self.readout(scalars)
         return output.squeeze(-1), [*tapes, hidden]
 
-    def _reverse_sweep(self, geometry: Geometry, tapes: list, kernels: Kernels) -> Float[Tensor, "edges 3"]:
+    def _reverse_sweep(self, geometry: Geometry, tapes: list) -> Float[Tensor, "edges 3"]:
         """``∂(Σ output)/∂r`` of the reverse of every edge, (n_edges, 3): ``d̄ n + (n̄ − n (n·n̄)) / d``."""
         *blocks, hidden = tapes
         scalar_bar = self.readout.reverse(torch.ones_like(hidden[:, :1]), hidden)
@@ -193,7 +199,7 @@ class PaiNN(torch.nn.Module):
         for message, update, (message_tape, update_tape) in sweep:
             scalar_bar, vector_bar = update.reverse(scalar_bar, vector_bar, update_tape)
             scalar_bar, vector_bar, along, across = message.reverse(
-                scalar_bar, vector_bar, message_tape, geometry.radial, geometry.edges, kernels
+                scalar_bar, vector_bar, message_tape, geometry.radial, geometry.edges
             )
             distance_bar, direction_bar = distance_bar + along, direction_bar + across
         # the unit vector of the reversed edge is −n
@@ -203,7 +209,9 @@ class PaiNN(torch.nn.Module):
         return along + across / geometry.distance.unsqueeze(-1)
 
     def _to_energies(self, output: Tensor, atomic_numbers: Tensor) -> Float[Tensor, "atoms"]:
-        return output.to(torch.float64) * self.energy_scale + self.reference_energies[self.element_index[atomic_numbers]]
+        return (
+            output.to(torch.float64) * self.energy_scale + self.reference_energies[self.element_index[atomic_numbers]]
+        )
 
     def _stress(self, graph: AtomGraph, vectors: Tensor, slopes: Tensor) -> Float[Tensor, "structures 3 3"]:
         """``(1/V) Σ r_ji ⊗ g_ji``, symmetrised: ``dE/dε / V``."""
@@ -214,7 +222,7 @@ class PaiNN(torch.nn.Module):
         return torch.where(volume > 0, symmetric / volume.clamp(min=1e-30), 0.0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PaiNN:
-        """Moves as any module does, but the energies' zero and scale stay float64: float32 rounds −1000 eV to 0.1 meV."""
+        """Moves as any module does; zero and scale of energy stay float64, as float32 rounds −1000 eV to 0.1 meV."""
         exact = self.reference_energies, self.energy_scale
         super()._apply(fn, recurse)
         self.reference_energies, self.energy_scale = (value.to(self.reference_energies.device) for value in exact)
@@ -224,7 +232,8 @@ class PaiNN(torch.nn.Module):
 def _component(module: Any, name: str, base: type) -> type:
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, base) and found is not base):
-        known = sorted(k for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, base) and v is not base)
+        known = sorted(
+            k for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, base) and v is not base
+        )
         raise ValueError(f"Unknown {base.__name__} {name!r}; choose one of {', '.join(known)}.")
     return found
-

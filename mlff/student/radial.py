@@ -44,9 +44,13 @@ class BesselBasis(RadialBasis):
     Source: Gasteiger, Groß, Günnemann, "Directional message passing for molecular graphs", ICLR 2020, eq. 7.
     """
 
+    wavenumber: Tensor
+
     def __init__(self, size: int, cutoff: float) -> None:
         super().__init__(size, cutoff)
-        self.register_buffer("wavenumber", torch.arange(1, size + 1, dtype=torch.float64) * (math.pi / cutoff), persistent=False)
+        self.register_buffer(
+            "wavenumber", torch.arange(1, size + 1, dtype=torch.float64) * (math.pi / cutoff), persistent=False
+        )
 
     def forward(
         self, distance: Float[Tensor, "edges"]
@@ -65,6 +69,8 @@ class GaussianBasis(RadialBasis):
 
     The basis of SchNet and of SchNetPack's PaiNN (Schütt et al., J. Chem. Phys. 148, 241722, 2018).
     """
+
+    centre: Tensor
 
     def __init__(self, size: int, cutoff: float) -> None:
         super().__init__(size, cutoff)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 
 from mlff.data.material import Material
 from mlff.data.records import Record
@@ -50,7 +50,7 @@ class Dynamics:
 
 
 def examine_accuracy(
-    calculator: Calculator, material: Material, settings: ValidationSettings, progress: Progress, folder: Path
+    calculator: BaseCalculator, material: Material, settings: ValidationSettings, progress: Progress, folder: Path
 ) -> tuple[Accuracy, list[SavedFigure]]:
     """The student's errors on the held-out structures.
 
@@ -77,10 +77,10 @@ def examine_accuracy(
 
 
 def examine_dynamics(
-    calculator: Calculator,
+    calculator: BaseCalculator,
     start: Atoms,
     held_out: Sequence[Record],
-    teacher: Calculator | None,
+    teacher: BaseCalculator | None,
     settings: MolecularDynamicsSettings,
     progress: Progress,
     folder: Path,
@@ -88,6 +88,7 @@ def examine_dynamics(
     seed: int,
     student: str,
     held_out_mae: float,
+    check: Callable[[], None],
 ) -> tuple[Dynamics, list[SavedFigure]]:
     """Dynamics at constant energy through the ASE calculator, and the teacher's opinion of them.
 
@@ -103,9 +104,10 @@ def examine_dynamics(
         seed: of the velocities.
         student: fingerprint of the student.
         held_out_mae: meV/Å, for comparison in the figure.
+        check: called where the dynamics may stop without a loss.
     """
     frames = [r.atoms for r in held_out if r.atoms.get_chemical_formula() == start.get_chemical_formula()]
-    stability, trajectory = run_nve(start, calculator, settings, state, progress, seed, student, frames)
+    stability, trajectory = run_nve(start, calculator, settings, state, progress, seed, student, frames, check)
     saved = [
         energy_conservation(
             folder,
@@ -122,8 +124,8 @@ def examine_dynamics(
 
 
 def _ask_teacher(
-    calculator: Calculator,
-    teacher: Calculator | None,
+    calculator: BaseCalculator,
+    teacher: BaseCalculator | None,
     trajectory: Trajectory,
     settings: MolecularDynamicsSettings,
     progress: Progress,
@@ -152,9 +154,9 @@ def _compare_distances(
 
 
 def examine_speed(
-    student: Calculator,
+    student: BaseCalculator,
     student_threads: int,
-    teacher: Calculator,
+    teacher: BaseCalculator,
     teacher_name: str,
     structures: Sequence[Atoms],
     settings: ValidationSettings,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator, CalculatorError
+from ase.calculators.calculator import BaseCalculator, CalculatorError
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import LBFGS
 
@@ -27,13 +27,14 @@ REPORT_EVERY = 50
 
 def run_nve(
     atoms: Atoms,
-    calculator: Calculator,
+    calculator: BaseCalculator,
     settings: MolecularDynamicsSettings,
     path: Path,
     progress: Progress,
     seed: int = 0,
     student: str = "",
     reference: Sequence[Atoms] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Stability, Trajectory]:
     """Relax, heat and run at constant energy, to the end or to the first failure; a killed run continues from its file.
 
@@ -49,6 +50,7 @@ def run_nve(
         seed: of the velocities.
         student: fingerprint of the student, so that states of two students never mix.
         reference: frames of the same atoms whose mean bond lengths are the usual ones.
+        check: called after every save; may raise to stop the run, as ``Interruption.check`` does.
 
     Raises:
         InputError: if there is nothing that can move, or the file belongs to another run.
@@ -59,7 +61,7 @@ def run_nve(
     moving.set_masses(atoms.get_masses())
     moving.calc = calculator
     bonds, identity = Bonds(atoms, reference), _identity(atoms, settings, seed, student)
-    run = _Run(moving, settings, path, progress, seed, bonds, identity, degrees_of_freedom(atoms))
+    run = _Run(moving, settings, path, progress, seed, bonds, identity, degrees_of_freedom(atoms), check)
     if path.exists():
         state = NveState.load(path, run.identity)
     else:
@@ -118,6 +120,7 @@ class _Run:
     bonds: Bonds
     identity: dict[str, Any]
     degrees_of_freedom: int
+    check: Callable[[], None]
 
     @property
     def frame_every(self) -> int:
@@ -169,6 +172,7 @@ class _Run:
                 if state.step % self.settings.save_every == 0 or state.step == self.settings.steps or state.failure:
                     state.seconds = time.perf_counter() - start
                     self._save(state)
+                    self.check()
             phase.advance(state.step - noted, note=state.failure)
 
     def _advance(self, state: NveState, dynamics: VelocityVerlet) -> None:

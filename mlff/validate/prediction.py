@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from mlff.data.records import Labels, Record
@@ -55,7 +55,9 @@ class Comparison:
         return np.bincount(self.structure_index, per_atom, minlength=len(self.n_atoms)) / self.n_atoms
 
 
-def compare(calculator: Calculator, records: Sequence[Record], progress: Progress, batch_size: int = 32) -> Comparison:
+def compare(
+    calculator: BaseCalculator, records: Sequence[Record], progress: Progress, batch_size: int = 32
+) -> Comparison:
     """Ask a calculator about labelled structures and lay its answers beside the labels.
 
     Raises:
@@ -87,7 +89,7 @@ def compare(calculator: Calculator, records: Sequence[Record], progress: Progres
 
 
 def predict(
-    calculator: Calculator,
+    calculator: BaseCalculator,
     structures: Sequence[Atoms],
     progress: Progress,
     batch_size: int = 32,
@@ -114,7 +116,7 @@ def predict(
 
 
 def label_frames(
-    calculator: Calculator, frames: Sequence[Atoms], progress: Progress, trajectory: str, source: str
+    calculator: BaseCalculator, frames: Sequence[Atoms], progress: Progress, trajectory: str, source: str
 ) -> list[Record]:
     """Frames with a teacher's labels, made one by one in this process.
 
@@ -124,7 +126,7 @@ def label_frames(
     return [Record(_bare(atoms), trajectory, source, label) for atoms, label in zip(frames, labels, strict=True)]
 
 
-def _ask(calculator: Calculator, atoms: Atoms) -> Mapping[str, Any]:
+def _ask(calculator: BaseCalculator, atoms: Atoms) -> Mapping[str, Any]:
     atoms = _bare(atoms)
     atoms.calc = calculator
     properties = _properties(calculator, [atoms])
@@ -136,7 +138,7 @@ def _ask(calculator: Calculator, atoms: Atoms) -> Mapping[str, Any]:
     return answer
 
 
-def _properties(calculator: Calculator, structures: Sequence[Atoms]) -> list[str]:
+def _properties(calculator: BaseCalculator, structures: Sequence[Atoms]) -> list[str]:
     """What can be asked of a calculator about all of these structures; a molecule has no stress."""
     wanted = ["energy", "forces", "energies"]
     if all(atoms.pbc.all() for atoms in structures):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 
 from mlff.validate.settings import TimingSettings
 from training.errors import InputError
@@ -31,7 +31,7 @@ class Contender:
     """
 
     name: str
-    calculator: Calculator
+    calculator: BaseCalculator
     threads: int
     use_threads: Callable[[int], None] | None = None
 

@@ -98,6 +98,11 @@ def test_every_unknown_word_is_named_with_the_nearest_known_one(folder):
     assert "teacher=emt" not in message
 
 
+def test_a_group_set_to_null_is_named(folder):
+    with pytest.raises(ConfigurationError, match="teacher=null: a group cannot be null; name one of its files"):
+        compose(["seed=3", "teacher=null"], folder)
+
+
 def test_unknown_keys_inside_an_experiment_file_or_added_with_a_plus_are_found_after_composing(folder):
     with pytest.raises(ConfigurationError) as error:
         validate(compose(["experiment=typo", "+student.cutof=4", "hardware.threads=-1"], folder), ToySettings)
