@@ -13,9 +13,8 @@ exit_codes: list[int] = []
 @hydra.main(version_base=None, config_path="configs", config_name="train")
 def limbeck(config: DictConfig) -> None:
     """One run; a multirun calls this once for each combination."""
-    from training.run import (
-        main,
-    )  # PyTorch takes seconds to import, which --help and worker processes need not wait for
+    # PyTorch takes seconds to import, which --help need not wait for
+    from training.run import main
 
     exit_codes.append(main(config))
 

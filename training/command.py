@@ -22,6 +22,9 @@ def report_exit_code(command: Callable[[], None], exit_codes: list[int], configs
     """
     # with this set, Hydra raises instead of printing its own advice and a shortened trace
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # threads that spin while they wait cost nothing on idle cores, but beside one other busy process they make a small
+    # network's step ten times slower; read once, when the numerical libraries are loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         command()
     except REFUSALS as error:

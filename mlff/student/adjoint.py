@@ -42,8 +42,8 @@ def outputs_and_slopes(model: PaiNN, species: Tensor, geometry: Geometry) -> tup
         ``output`` (n_atoms,) and ``slopes`` (n_edges, 3), in units of the network's output and per Å; differentiable
         with respect to the weights, not the positions.
     """
-    weights = list(model.parameters())
-    if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+    weights = list(model.parameters()) if torch.is_grad_enabled() else []
+    if any(weight.requires_grad for weight in weights):
         return _Program.apply(model, species, geometry, *weights)
     return _Sweeps(model, species, geometry).results()
 

@@ -44,6 +44,9 @@ PACKAGES = {
 PROBE_SECONDS = 0.5
 """A probe repeats the call for about this long, so that a fast teacher's time per call means something."""
 
+COLD_SECONDS = 10.0
+"""A first call that takes less than this is timed again, because most of it may be loading and starting up."""
+
 
 class Speaker(Protocol):
     """Where messages to the user go."""
@@ -197,7 +200,7 @@ class Teacher:
                 if name in required:
                     raise InputError(f"Teacher {self.name} cannot give {name} for {formula}: {error}.") from error
                 notes.append(f"{self.name} declares {name}, but: {error}; it is not used")
-        if seconds < PROBE_SECONDS:
+        if seconds < COLD_SECONDS:
             seconds = _seconds_per_call(calculator, atoms, properties)
         return Capabilities(frozenset(properties), seconds, tuple(notes))
 
