@@ -24,7 +24,7 @@ class DataSettings(Settings):
     """Where the files keep the stress in eV/Å³, or a virial in eV; None: search the known names."""
     validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Validation structures: a number, or a share of what is not held out."""
-    split: Literal["auto", "trajectory", "blocks", "frames"] = "auto"
+    split: Literal["auto", "trajectory", "blocks", "frames"] = "trajectory"
     """What validation takes: whole trajectories, blocks of each, frames at random; auto: trajectories if enough."""
     reference_energies: Literal["fit", "isolated"] | dict[str, float] = "fit"
     """Energies per element: fitted, from ``isolated_atoms``, or eV by chemical symbol."""
