@@ -9,15 +9,18 @@ on it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 from numba.core.cpu import CPUTargetOptions
 from numba.core.options import TargetOptions
 
 # a vectorised loop needs the promise that results do not overlap inputs; numba has the flag but no option for it
 CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+setattr(numba.config, "THREADING_LAYER_PRIORITY", ["omp", "tbb", "workqueue"])  # noqa: B010 (numba's types lack it)
 
-_edge = numba.njit(fastmath=True, error_model="numpy", noalias=True, forceinline=True, cache=True)
+_FOR_ONE_EDGE: dict[str, Any] = {"error_model": "numpy", "noalias": True, "forceinline": True}
+_edge = numba.njit(fastmath=True, cache=True, **_FOR_ONE_EDGE)
 _rows = numba.njit(parallel=True, fastmath=True, error_model="numpy", nogil=True, cache=True)
 
 

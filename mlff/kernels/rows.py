@@ -14,6 +14,9 @@ from torch import Tensor
 from mlff.kernels import numba_cpu
 from mlff.kernels.reference import EdgeList
 
+LARGEST_NUMBER_OF_THREADS = numba.get_num_threads()
+"""What numba starts with: all cores, unless NUMBA_NUM_THREADS says otherwise."""
+
 
 def message(features: Tensor, vectors: Tensor | None, filters: Tensor, edges: EdgeList) -> tuple[Tensor, Tensor]:
     """See `mlff.kernels.reference.message`."""
@@ -110,7 +113,7 @@ def message_reverse_backward(
 
 def use_threads_of_torch() -> None:
     """Let the kernels run with as many threads as torch."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(torch.get_num_threads(), LARGEST_NUMBER_OF_THREADS))
 
 
 def _channels(features: Tensor, vectors: Tensor | None) -> int:

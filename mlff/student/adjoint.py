@@ -11,7 +11,7 @@ Names: ``x_bar`` is ``∂(ΣE)/∂x`` of the reverse sweep, ``d_x`` the derivati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -69,8 +69,8 @@ class _Sweeps:
         rows.use_threads_of_torch()
         self.model, self.species, self.geometry = model, species, geometry
         edges, radial = geometry.edges, geometry.radial
-        self.messages = [_MessageSweep(block, edges, radial) for block in model.messages]
-        self.updates = [_UpdateSweep(block) for block in model.updates]
+        self.messages = [_MessageSweep(cast("Message", block), edges, radial) for block in model.messages]
+        self.updates = [_UpdateSweep(cast("Update", block)) for block in model.updates]
         self.readout = _PerceptronSweep(model.readout)
         scalars, vectors = model.embedding.weight.detach().index_select(0, species), None
         for message, update in zip(self.messages, self.updates, strict=True):
@@ -78,7 +78,7 @@ class _Sweeps:
             scalars, vectors = update.forward(scalars, vectors)
         self.output = self.readout.forward(scalars)
         scalar_bar, vector_bar = self.readout.reverse(torch.ones_like(self.output)), None
-        self.distance_bar, self.direction_bar = 0.0, 0.0
+        self.distance_bar, self.direction_bar = torch.zeros_like(geometry.distance), torch.zeros_like(edges.direction)
         for message, update in zip(reversed(self.messages), reversed(self.updates), strict=True):
             scalar_bar, vector_bar = update.reverse(scalar_bar, vector_bar)
             scalar_bar, vector_bar, along, across = message.reverse(scalar_bar, vector_bar)
@@ -104,7 +104,7 @@ class _Sweeps:
                 d_scalar_bar, d_vector_bar, d_distance_bar, d_direction_bar, found
             )
             d_scalar_bar, d_vector_bar = update.reverse_backward(d_scalar_bar, d_vector_bar, found)
-        self.readout.reverse_backward(d_scalar_bar, found)
+        self.readout.reverse_backward(cast("Tensor", d_scalar_bar), found)
         d_scalars, d_vectors = self.readout.forward_backward(d_output.unsqueeze(-1), found), None
         for message, update in zip(reversed(self.messages), reversed(self.updates), strict=True):
             d_scalars, d_vectors = update.forward_backward(d_scalars, d_vectors, found)

@@ -72,7 +72,7 @@ class Message(torch.nn.Module):
             tape.features, tape.vectors, tape.filters, edges, scalar_bar, vector_bar
         )
         distance_bar = self.filter.reverse(filter_bar, radial)
-        if features_bar is not None:
+        if features_bar is not None and through is not None:
             scalar_bar = scalar_bar + self.phi.reverse(features_bar, tape.hidden)
             vector_bar = vector_bar + through
         return scalar_bar, vector_bar, distance_bar, direction_bar

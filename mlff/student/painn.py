@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -194,11 +194,12 @@ class PaiNN(torch.nn.Module):
         *blocks, hidden = tapes
         scalar_bar = self.readout.reverse(torch.ones_like(hidden[:, :1]), hidden)
         vector_bar = None
-        distance_bar, direction_bar = 0.0, 0.0
+        distance_bar = torch.zeros_like(geometry.distance)
+        direction_bar = torch.zeros_like(geometry.edges.direction)
         sweep = zip(reversed(self.messages), reversed(self.updates), reversed(blocks), strict=True)
         for message, update, (message_tape, update_tape) in sweep:
-            scalar_bar, vector_bar = update.reverse(scalar_bar, vector_bar, update_tape)
-            scalar_bar, vector_bar, along, across = message.reverse(
+            scalar_bar, vector_bar = cast("Update", update).reverse(scalar_bar, vector_bar, update_tape)
+            scalar_bar, vector_bar, along, across = cast("Message", message).reverse(
                 scalar_bar, vector_bar, message_tape, geometry.radial, geometry.edges
             )
             distance_bar, direction_bar = distance_bar + along, direction_bar + across
