@@ -25,7 +25,7 @@ def report_exit_code(command: Callable[[], None], exit_codes: list[int], configs
     # threads that spin while they wait cost nothing on idle cores, but beside one other busy process they make a small
     # network's step ten times slower; read once, when the numerical libraries are loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # matrix products round alike from run to run, however busy the machine is: a resumed run equals an uninterrupted one
+    # matrix products round alike in every run, however busy the machine: a resumed run equals an uninterrupted one
     os.environ.setdefault("MKL_DYNAMIC", "FALSE")
     os.environ.setdefault("MKL_CBWR", "AUTO")
     try:
