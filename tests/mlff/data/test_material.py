@@ -27,12 +27,12 @@ def waters() -> list[Record]:
 def test_a_test_set_with_an_element_that_was_not_trained_is_refused(waters):
     test = [labelled("H2O", 30, "test"), labelled("CH3OH", 31, "test")]
     with pytest.raises(InputError, match=r"held-out structures hold C \(CH4O of test\.xyz\), which none of the 18"):
-        prepare(waters, DataSettings(train="file.xyz", test="test.xyz"), seed=0, test=test)
+        prepare(waters, DataSettings(split="auto", train="file.xyz", test="test.xyz"), seed=0, test=test)
 
 
 def test_an_element_that_only_validation_has_is_refused(waters):
     records = [*waters, labelled("SiH4", 40, "other")]
-    settings = DataSettings(train="file.xyz", split="trajectory", validation=1)
+    settings = DataSettings(split="auto", train="file.xyz", split="trajectory", validation=1)
     # seed 3 takes the trajectory of a single silane
     with pytest.raises(InputError, match=r"validation structures hold Si \(H4Si of other\.xyz\)"):
         prepare(records, settings, seed=3)
@@ -40,12 +40,12 @@ def test_an_element_that_only_validation_has_is_refused(waters):
 
 def test_a_test_set_of_fewer_elements_or_another_composition_is_welcome(waters):
     test = [labelled("H2", 50, "test"), labelled("H2O2", 51, "test")]
-    material = prepare(waters, DataSettings(train="file.xyz", test="test.xyz"), seed=0, test=test)
+    material = prepare(waters, DataSettings(split="auto", train="file.xyz", test="test.xyz"), seed=0, test=test)
     assert [record.atoms.get_chemical_formula() for record in material.held_out] == ["H2", "H2O2"]
     assert sorted(material.references.energies) == [1, 8]
 
 
 def test_without_a_test_set_validation_judges_and_a_note_says_so(waters):
-    material = prepare(waters, DataSettings(train="file.xyz"), seed=0)
+    material = prepare(waters, DataSettings(split="auto", train="file.xyz"), seed=0)
     assert material.held_out is material.validation
     assert any("Nothing was held out" in note for note in material.notes)
