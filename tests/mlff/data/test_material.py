@@ -32,7 +32,7 @@ def test_a_test_set_with_an_element_that_was_not_trained_is_refused(waters):
 
 def test_an_element_that_only_validation_has_is_refused(waters):
     records = [*waters, labelled("SiH4", 40, "other")]
-    settings = DataSettings(split="auto", train="file.xyz", split="trajectory", validation=1)
+    settings = DataSettings(train="file.xyz", split="trajectory", validation=1)
     # seed 3 takes the trajectory of a single silane
     with pytest.raises(InputError, match=r"validation structures hold Si \(H4Si of other\.xyz\)"):
         prepare(records, settings, seed=3)
