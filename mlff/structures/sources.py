@@ -171,4 +171,5 @@ def _unknown(source: str) -> str:
         return "there is no such file."
     close = get_close_matches(source, molecule_names(), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else "aspirin, or a name of ASE's such as CH3CH2OH, is one."
-    return f"no molecule of that name, no such file, and no SMILES string (pip install rdkit to read those); {hint}"
+    smiles = "no SMILES string (reading those needs RDKit: pip install rdkit)"
+    return f"no molecule of that name, no such file, and {smiles}; {hint}"
