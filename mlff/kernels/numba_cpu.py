@@ -20,11 +20,11 @@ CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")
 setattr(numba.config, "THREADING_LAYER_PRIORITY", ["omp", "tbb", "workqueue"])  # noqa: B010 (numba's types lack it)
 
 _FOR_ONE_EDGE: dict[str, Any] = {"error_model": "numpy", "noalias": True, "forceinline": True}
-_edge = numba.njit(fastmath=True, cache=True, **_FOR_ONE_EDGE)
-_rows = numba.njit(parallel=True, fastmath=True, error_model="numpy", nogil=True, cache=True)
+edge_loop = numba.njit(fastmath=True, cache=True, **_FOR_ONE_EDGE)
+row_loop = numba.njit(parallel=True, fastmath=True, error_model="numpy", nogil=True, cache=True)
 
 
-@_edge
+@edge_loop
 def _message_edge(phi, v, w, n0, n1, n2, ds, dv):
     for f in range(ds.shape[0]):
         ds[f] += phi[0, f] * w[0, f]
@@ -35,7 +35,7 @@ def _message_edge(phi, v, w, n0, n1, n2, ds, dv):
         dv[2, f] += n2 * radial + vector * v[2, f]
 
 
-@_rows
+@row_loop
 def message(features, vectors, filters, direction, start, senders, scalar_change, vector_change):
     """`reference.message` for blocks with vectors."""
     for i in numba.prange(start.shape[0] - 1):
@@ -47,7 +47,7 @@ def message(features, vectors, filters, direction, start, senders, scalar_change
             _message_edge(features[j], vectors[j], filters[e], n0, n1, n2, scalar_change[i], vector_change[i])
 
 
-@_edge
+@edge_loop
 def _initial_message_edge(phi, w, n0, n1, n2, ds, dv):
     for f in range(ds.shape[0]):
         ds[f] += phi[0, f] * w[0, f]
@@ -57,7 +57,7 @@ def _initial_message_edge(phi, w, n0, n1, n2, ds, dv):
         dv[2, f] += n2 * radial
 
 
-@_rows
+@row_loop
 def initial_message(features, filters, direction, start, senders, scalar_change, vector_change):
     """`reference.message` for the initial block."""
     for i in numba.prange(start.shape[0] - 1):
@@ -69,7 +69,7 @@ def initial_message(features, filters, direction, start, senders, scalar_change,
             _initial_message_edge(features[j], filters[e], n0, n1, n2, scalar_change[i], vector_change[i])
 
 
-@_edge
+@edge_loop
 def _message_backward_edge(phi, phi_j, v, v_j, w, n0, n1, n2, gs, gs_j, gv, gv_j, d_phi, d_v, d_w):
     for f in range(gs.shape[0]):
         # as receiver: what this edge's filter did for the row
@@ -89,7 +89,7 @@ def _message_backward_edge(phi, phi_j, v, v_j, w, n0, n1, n2, gs, gs_j, gv, gv_j
         d_v[2, f] += vector * g2
 
 
-@_rows
+@row_loop
 def message_backward(features, vectors, filters, direction, start, senders, gs, gv, d_features, d_vectors, d_filters):
     """Derivatives of a loss through `message`, from those with respect to its results ``gs`` and ``gv``."""
     for i in numba.prange(start.shape[0] - 1):
@@ -104,7 +104,7 @@ def message_backward(features, vectors, filters, direction, start, senders, gs, 
             )  # fmt: skip
 
 
-@_edge
+@edge_loop
 def _initial_message_backward_edge(phi_j, w, n0, n1, n2, gs, gs_j, gv, gv_j, d_phi, d_w):
     for f in range(gs.shape[0]):
         d_w[0, f] = gs[f] * phi_j[0, f]
@@ -113,7 +113,7 @@ def _initial_message_backward_edge(phi_j, w, n0, n1, n2, gs, gs_j, gv, gv_j, d_p
         d_phi[1, f] -= (n0 * gv_j[0, f] + n1 * gv_j[1, f] + n2 * gv_j[2, f]) * w[1, f]
 
 
-@_rows
+@row_loop
 def initial_message_backward(features, filters, direction, start, senders, gs, gv, d_features, d_filters):
     """Derivatives of a loss through `initial_message`."""
     for i in numba.prange(start.shape[0] - 1):
@@ -126,7 +126,7 @@ def initial_message_backward(features, filters, direction, start, senders, gs, g
             )
 
 
-@_edge
+@edge_loop
 def _reverse_edge(phi, v, w, n0, n1, n2, s_bar, v_bar, phi_bar, through_bar, w_bar, n_bar):
     m0 = n0 * 0
     m1, m2 = m0, m0
@@ -152,7 +152,7 @@ def _reverse_edge(phi, v, w, n0, n1, n2, s_bar, v_bar, phi_bar, through_bar, w_b
     n_bar[0], n_bar[1], n_bar[2] = m0, m1, m2
 
 
-@_rows
+@row_loop
 def reverse(
     features, vectors, filters, direction, start, senders, s_bar, v_bar, phi_bar, through_bar, filter_bar, direction_bar
 ):
@@ -169,7 +169,7 @@ def reverse(
             )  # fmt: skip
 
 
-@_edge
+@edge_loop
 def _initial_reverse_edge(phi, w, n0, n1, n2, s_bar, v_bar, w_bar, n_bar):
     m0 = n0 * 0
     m1, m2 = m0, m0
@@ -184,7 +184,7 @@ def _initial_reverse_edge(phi, w, n0, n1, n2, s_bar, v_bar, w_bar, n_bar):
     n_bar[0], n_bar[1], n_bar[2] = m0, m1, m2
 
 
-@_rows
+@row_loop
 def initial_reverse(features, filters, direction, start, senders, s_bar, v_bar, filter_bar, direction_bar):
     """`reference.message_reverse` for the initial block."""
     for i in numba.prange(start.shape[0] - 1):
@@ -196,7 +196,7 @@ def initial_reverse(features, filters, direction, start, senders, s_bar, v_bar, 
             )
 
 
-@_edge
+@edge_loop
 def _reverse_backward_sender(phi, v, w, n0, n1, n2, s, t, g_phi, g_v, g_w, g_n, d_phi, d_v, d_w):
     m0, m1, m2 = g_n[0], g_n[1], g_n[2]
     for f in range(s.shape[0]):
@@ -217,7 +217,7 @@ def _reverse_backward_sender(phi, v, w, n0, n1, n2, s, t, g_phi, g_v, g_w, g_n, 
         d_v[2, f] += weight * t2
 
 
-@_edge
+@edge_loop
 def _reverse_backward_receiver(phi, v, w, n0, n1, n2, g_phi, g_v, g_w, g_n, d_s, d_t):
     m0, m1, m2 = g_n[0], g_n[1], g_n[2]
     for f in range(d_s.shape[0]):
@@ -231,7 +231,7 @@ def _reverse_backward_receiver(phi, v, w, n0, n1, n2, g_phi, g_v, g_w, g_n, d_s,
         d_t[2, f] += n2 * radial + v[2, f] * vector + sent_vector * g_v[2, f] + sent_radial * m2
 
 
-@_rows
+@row_loop
 def reverse_backward(
     features, vectors, filters, direction, start, senders, back, s_bar, v_bar,
     g_phi, g_through, g_filter, g_direction, d_features, d_vectors, d_filters, d_s_bar, d_v_bar,
@@ -255,7 +255,7 @@ def reverse_backward(
             )  # fmt: skip
 
 
-@_edge
+@edge_loop
 def _initial_reverse_backward_edge(
     phi, phi_j, w, n0, n1, n2, s, t, g_w, g_w_back, g_n, g_n_back, d_phi, d_w, d_s, d_t
 ):  # fmt: skip
@@ -275,7 +275,7 @@ def _initial_reverse_backward_edge(
         d_t[2, f] += n2 * radial + sent_radial * k2
 
 
-@_rows
+@row_loop
 def initial_reverse_backward(
     features, filters, direction, start, senders, back, s_bar, v_bar,
     g_filter, g_direction, d_features, d_filters, d_s_bar, d_v_bar,

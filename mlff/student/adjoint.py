@@ -11,13 +11,14 @@ Names: ``x_bar`` is ``∂(ΣE)/∂x`` of the reverse sweep, ``d_x`` the derivati
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlff.kernels import rows
+from mlff.kernels import nodes, rows
 from mlff.student.blocks import NORM_FLOOR
 from mlff.student.layers import Perceptron, RadialFeatures
 
@@ -123,11 +124,8 @@ class _PerceptronSweep:
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.layer.first, self.layer.second
         self.x = x
-        self.hidden = torch.addmm(first.bias.detach(), x, first.weight.detach().t())
-        self.gate = torch.sigmoid(self.hidden)
-        self.value = self.hidden * self.gate
-        # silu' = σ (1 + h (1 − σ)) = σ + silu (1 − σ)
-        self.slope = torch.addcmul(self.gate + self.value, self.gate, self.value, value=-1)
+        hidden = torch.addmm(first.bias.detach(), x, first.weight.detach().t())
+        self.value, self.slope, self.curvature = nodes.silu(hidden)
         return torch.addmm(second.bias.detach(), self.value, second.weight.detach().t())
 
     def reverse(self, y_bar: Tensor) -> Tensor:
@@ -141,17 +139,16 @@ class _PerceptronSweep:
         first, second = self.layer.first.weight, self.layer.second.weight
         d_through = d_x_bar @ first.detach().t()
         found[first] = self.through.t() @ d_x_bar
-        # silu'' = σ (1 − σ) (2 + h (1 − 2 σ))
-        curvature = self.gate * (1 - self.gate) * (2 + self.hidden - 2 * self.value)
-        self.d_hidden = d_through * self.before * curvature
-        d_before = d_through * self.slope
+        self.d_hidden, d_before = nodes.perceptron_reverse_backward(
+            d_through, self.before, self.slope, self.curvature
+        )
         found[second] = self.y_bar.t() @ d_before
         return d_before @ second.detach().t()
 
     def forward_backward(self, d_y: Tensor, found: Gradients) -> Tensor:
         """From the derivative by ``y`` to the one by ``x``, with what `reverse_backward` left."""
         first, second = self.layer.first, self.layer.second
-        d_hidden = torch.addcmul(self.d_hidden, d_y @ second.weight.detach(), self.slope)
+        d_hidden = self.d_hidden.addcmul_(d_y @ second.weight.detach(), self.slope)
         found[second.weight].addmm_(d_y.t(), self.value)
         found[second.bias] = d_y.sum(dim=0)
         found[first.weight].addmm_(d_hidden.t(), self.x)
@@ -160,7 +157,7 @@ class _PerceptronSweep:
 
     def skip_reverse(self, found: Gradients) -> None:
         """For a perceptron whose reverse sweep nobody needed."""
-        self.d_hidden = torch.zeros_like(self.hidden)
+        self.d_hidden = torch.zeros_like(self.value)
         for layer in (self.layer.first, self.layer.second):
             found[layer.weight] = torch.zeros_like(layer.weight)
 
@@ -232,75 +229,48 @@ class _UpdateSweep:
     """An update block; see `mlff.student.blocks.Update`."""
 
     def __init__(self, block: Update) -> None:
-        self.parts = block.parts
         self.mix = block.mix.weight
         self.gate = _PerceptronSweep(block.gate)
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         n_atoms, _, channels = vectors.shape
         self.vectors = vectors
-        mixed = vectors.reshape(-1, channels) @ self.mix.detach().t()
-        self.first, self.second = mixed.view(n_atoms, 3, 2 * channels).split(channels, dim=-1)
-        self.norm = (self.second.square().sum(dim=-2) + NORM_FLOOR).sqrt_()
-        self.product = (self.first * self.second).sum(dim=-2)
-        self.gates = self.gate.forward(torch.cat([scalars, self.norm], dim=-1)).split(channels, dim=-1)
-        if self.parts == 3:
-            vectors = torch.addcmul(vectors, self.gates[2].unsqueeze(-2), self.first)
-        return torch.addcmul(scalars + self.gates[0], self.gates[1], self.product), vectors
+        mixed = (vectors.reshape(-1, channels) @ self.mix.detach().t()).view(n_atoms, 3, 2 * channels)
+        entry, norm, product = nodes.gate_input(scalars, mixed, NORM_FLOOR)
+        gates = self.gate.forward(entry)
+        self.forward_results = mixed, gates, product, norm
+        return nodes.gated(scalars, vectors, mixed, gates, product)
 
     def reverse(self, scalar_bar: Tensor, vector_bar: Tensor | None) -> tuple[Tensor, Tensor]:
-        self.scalar_bar, self.vector_bar = scalar_bar, vector_bar
-        gate_bar = [scalar_bar, scalar_bar * self.product]
-        if vector_bar is not None:
-            gate_bar.append((vector_bar * self.first).sum(dim=-2))
-        channels = scalar_bar.shape[-1]
-        direct, self.norm_bar = self.gate.reverse(torch.cat(gate_bar, dim=-1)).split(channels, dim=-1)
-        self.share = (scalar_bar * self.gates[1]).unsqueeze(-2)
-        self.ratio = (self.norm_bar / self.norm).unsqueeze(-2)
-        first_bar = self.share * self.second
-        if vector_bar is not None:
-            first_bar = torch.addcmul(first_bar, vector_bar, self.gates[2].unsqueeze(-2))
-        second_bar = torch.addcmul(self.share * self.first, self.ratio, self.second)
-        self.mixed_bar = torch.cat([first_bar, second_bar], dim=-1).view(-1, 2 * channels)
-        below = (self.mixed_bar @ self.mix.detach()).view(first_bar.shape)
-        return scalar_bar + direct, below if vector_bar is None else vector_bar + below
+        mixed, gates, product, norm = self.forward_results
+        entry_bar = self.gate.reverse(nodes.gate_bars(scalar_bar, vector_bar, mixed, gates, product))
+        self.block = nodes.Reversed(scalar_bar, vector_bar, mixed, gates, product, norm, entry_bar)
+        mixed_bar, scalar_below = nodes.mixed_bars(self.block)
+        self.mixed_bar = mixed_bar.view(-1, mixed_bar.shape[-1])
+        return scalar_below, _added(vector_bar, self.mixed_bar, self.mix.detach()).view(self.vectors.shape)
 
     def reverse_backward(
         self, d_scalar_bar: Tensor, d_vector_bar: Tensor, found: Gradients
     ) -> tuple[Tensor, Tensor | None]:
-        channels = d_scalar_bar.shape[-1]
-        flat = d_vector_bar.reshape(-1, channels)
+        flat = d_vector_bar.reshape(-1, d_vector_bar.shape[-1])
         found[self.mix] = self.mixed_bar.t() @ flat
-        d_first_bar, d_second_bar = (flat @ self.mix.detach().t()).view(-1, 3, 2 * channels).split(channels, dim=-1)
-        d_share = (d_first_bar * self.second + d_second_bar * self.first).sum(dim=-2)
-        d_norm_bar = (d_second_bar * self.second).sum(dim=-2) / self.norm
-        self.d_norm = -d_norm_bar * self.ratio.squeeze(-2)
-        self.d_first = self.share * d_second_bar
-        self.d_second = torch.addcmul(self.share * d_first_bar, self.ratio, d_second_bar)
-        d_gate_bar = self.gate.reverse_backward(torch.cat([d_scalar_bar, d_norm_bar], dim=-1), found)
-        parts = d_gate_bar.split(channels, dim=-1)
-        self.d_product = parts[1] * self.scalar_bar
-        self.d_gates = [None, d_share * self.scalar_bar]
-        d_below = d_scalar_bar + parts[0] + parts[1] * self.product + d_share * self.gates[1]
-        if self.vector_bar is None:
-            return d_below, None
-        self.d_gates.append((d_first_bar * self.vector_bar).sum(dim=-2))
-        self.d_first = torch.addcmul(self.d_first, parts[2].unsqueeze(-2), self.vector_bar)
-        d_vectors = torch.addcmul(d_vector_bar, d_first_bar, self.gates[2].unsqueeze(-2))
-        return d_below, torch.addcmul(d_vectors, parts[2].unsqueeze(-2), self.first)
+        d_mixed_bar = (flat @ self.mix.detach().t()).view(self.block.mixed.shape)
+        through_gates = partial(self.gate.reverse_backward, found=found)
+        d_scalars, d_vectors, self.pending = nodes.reverse_backward(
+            self.block, d_mixed_bar, d_scalar_bar, d_vector_bar, through_gates
+        )
+        return d_scalars, d_vectors
 
     def forward_backward(self, d_scalars: Tensor, d_vectors: Tensor | None, found: Gradients) -> tuple[Tensor, Tensor]:
-        channels = d_scalars.shape[-1]
-        d_product = torch.addcmul(self.d_product, d_scalars, self.gates[1]).unsqueeze(-2)
-        d_gates = [d_scalars, torch.addcmul(self.d_gates[1], d_scalars, self.product)]
-        d_first = torch.addcmul(self.d_first, d_product, self.second)
-        if d_vectors is not None:
-            d_gates.append(self.d_gates[2] + (d_vectors * self.first).sum(dim=-2))
-            d_first = torch.addcmul(d_first, d_vectors, self.gates[2].unsqueeze(-2))
-        direct, d_norm = self.gate.forward_backward(torch.cat(d_gates, dim=-1), found).split(channels, dim=-1)
-        d_norm = ((d_norm + self.d_norm) / self.norm).unsqueeze(-2)
-        d_second = self.d_second + d_product * self.first + d_norm * self.second
-        d_mixed = torch.cat([d_first, d_second], dim=-1).view(-1, 2 * channels)
-        found[self.mix].addmm_(d_mixed.t(), self.vectors.reshape(-1, channels))
-        d_below = (d_mixed @ self.mix.detach()).view(d_first.shape)
-        return d_scalars + direct, d_below if d_vectors is None else d_vectors + d_below
+        through_gates = partial(self.gate.forward_backward, found=found)
+        d_scalars, d_mixed = nodes.forward_backward(self.block, self.pending, d_scalars, d_vectors, through_gates)
+        d_mixed = d_mixed.view(-1, d_mixed.shape[-1])
+        found[self.mix].addmm_(d_mixed.t(), self.vectors.reshape(-1, self.vectors.shape[-1]))
+        return d_scalars, _added(d_vectors, d_mixed, self.mix.detach()).view(self.vectors.shape)
+
+
+def _added(vectors: Tensor | None, rows_of_mixed: Tensor, mix: Tensor) -> Tensor:
+    """``vectors + mixed · mix`` over (3 n_atoms, F)."""
+    if vectors is None:
+        return rows_of_mixed @ mix
+    return torch.addmm(vectors.reshape(-1, mix.shape[1]), rows_of_mixed, mix)
