@@ -18,9 +18,9 @@ from mlff.deploy.calculator import StudentCalculator
 from mlff.pipeline import run
 from mlff.structures.sources import as_seed, repeated
 from mlff.teachers.teacher import Teacher
-from training.composition import compose, configs_folder, flat_keys, nearest
 from training.context import RunContext
 from training.errors import ConfigurationError, InputError
+from training.overrides import composed, set_value
 from training.run import execute
 
 
@@ -91,32 +91,17 @@ def configure(
             "distil starts from structures and a teacher; for labels you have, run "
             "`python train.py experiment=labelled data.train=FILE data.test=FILE`."
         )
-    groups = {path.name for path in configs_folder().iterdir() if path.is_dir()}
-    chosen = [f"{key}={value}" for key, value in given.items() if key in groups and isinstance(value, str)]
     live = None if isinstance(teacher, str) else Teacher.from_calculator(teacher)
-    if isinstance(teacher, str):
-        chosen.append(f"teacher={teacher}")
-    config = compose(chosen)
-    for key, value in given.items():
-        if key not in groups or not isinstance(value, str):
-            _set(config, key, value)
-    _set(config, "structures.source", _digest(seeds))
+    config = composed(overrides, [f"teacher={teacher}"] if isinstance(teacher, str) else [])
+    set_value(config, "structures.source", _digest(seeds))
     if not {"experiment", "run.experiment"} & given.keys():
         # not the name of the default experiment, whose molecule this is not
-        _set(config, "run.experiment", seeds[0].get_chemical_formula())
+        set_value(config, "run.experiment", seeds[0].get_chemical_formula())
     if live is not None:
         described = live.settings.model_dump(mode="json")
         described["citation"] = described["citation"] or f"fingerprint {live.fingerprint()}"
         OmegaConf.update(config, "teacher", described, merge=False, force_add=True)
     return config, live
-
-
-def _set(config: DictConfig, key: str, value: Any) -> None:
-    if OmegaConf.select(config, key, default=config) is config:
-        close = nearest(key, [*flat_keys(OmegaConf.to_container(config))])
-        hint = f"did you mean {close}?" if close else "`python train.py --cfg job` shows all of them."
-        raise ConfigurationError(f"There is no configuration key {key}; {hint}")
-    OmegaConf.update(config, key, str(value) if isinstance(value, Path) else value, merge=False)
 
 
 def _digest(seeds: Sequence[Atoms]) -> str:

@@ -36,18 +36,18 @@ from mlff.validate.examination import (
     examine_dynamics,
     examine_speed,
 )
-from mlff.validate.figures.style import SavedFigure
 from mlff.validate.gates import judge, sentence
 from mlff.validate.model_card import write_model_card
-from mlff.validate.report import FILE_NAME as REPORT
 from mlff.validate.report import write_report
 from mlff.validate.results import Results
-from mlff.validate.summary import FILE_NAME as SUMMARY
 from mlff.validate.summary import write_summary
 from training.context import RunContext
 from training.errors import GateFailed, InputError
 from training.loggers.metrics_file import FILE_NAME as METRICS
 from training.loggers.metrics_file import read_metrics
+from training.report.page import FILE_NAME as REPORT
+from training.report.style import SavedFigure
+from training.report.summary import FILE_NAME as SUMMARY
 
 FINISHED = "report"
 """The last phase."""
@@ -263,8 +263,7 @@ def _examine(
     timing = None
     if validation.timing is not None and teacher is not None and labelled.teacher is not None:
         held_out = [record.atoms for record in material.held_out]
-        threads = context.hardware.threads
-        timing = examine_speed(calculator, threads, teacher, labelled.teacher.name, held_out, validation, progress)
+        timing = examine_speed(calculator, teacher, labelled.teacher.name, held_out, validation, progress)
     dynamics = None
     if validation.molecular_dynamics is not None:
         dynamics, drawn = examine_dynamics(

@@ -49,6 +49,7 @@ class StagedModule(pl.LightningModule):
         self._loss_sums: dict[str, Tensor] = {}
         self._loss_steps = 0
         self._finite: dict[str, Tensor] = {}
+        self._observed: dict[str, Tensor] = {}
         self._validation_sums: dict[str, list[Tensor]] = {}
 
     @abstractmethod
@@ -110,9 +111,7 @@ class StagedModule(pl.LightningModule):
     def set_total_steps(self, steps: int) -> None:
         """Change the length of the running stage; the schedule follows from the next step on."""
         self.total_steps = steps
-        schedule = self.lr_schedulers()
-        assert isinstance(schedule, StepSchedule)
-        schedule.total_steps = steps
+        self._schedule().total_steps = steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted loss of one micro-batch."""
@@ -121,6 +120,9 @@ class StagedModule(pl.LightningModule):
         self._require_weights(terms, stage)
         total = torch.stack([stage.loss_weights[name] * value for name, value in terms.items()]).sum()
         self._remember({"loss": total, **terms})
+        if self._schedule().observes is not None:
+            for name, value in {"loss": total, **terms}.items():
+                self._observed[name] = self._observed.get(name, torch.zeros_like(value)) + value.detach()
         # Lightning divides by the number of micro-batches, but the terms are parts of the group's mean already
         return total * stage.accumulate
 
@@ -135,6 +137,7 @@ class StagedModule(pl.LightningModule):
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         self.gradient_norm = norm.detach()
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
+        self._show_schedule(norm)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         # a gradient scaler skips such a step by itself and lowers its scale
         if not scaled:
@@ -194,6 +197,25 @@ class StagedModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         means = {name: float(total / count) for name, (total, count) in self._validation_sums.items() if count > 0}
         self.latest_validation = self.validation_metrics(means)
+
+    def _schedule(self) -> StepSchedule:
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, StepSchedule)
+        return schedule
+
+    def _show_schedule(self, norm: Tensor) -> None:
+        """Let a schedule that follows a value see the one of the step that is about to be taken."""
+        schedule = self._schedule()
+        if schedule.observes is None:
+            return
+        known = {**self._observed, "gradient_norm": norm}
+        if schedule.observes not in known:
+            raise ConfigurationError(
+                f"stages.{self.stage_name}.schedule.observes: there is no {schedule.observes}; a schedule may follow "
+                f"{', '.join(known)}."
+            )
+        schedule.observe(float(known[schedule.observes]))
+        self._observed.clear()
 
     def _stage(self) -> Stage:
         assert self.stage is not None, "enter_stage comes first"

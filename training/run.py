@@ -95,23 +95,27 @@ def execute(
         environment = write_environment(folder.path, hardware, settings.seed)
         _compare_threads(environment, progress)
         seed_everything(settings.seed)
-        with (
-            Interruption() as interruption,
-            build_tracker(
-                settings.tracker, folder.path, run.experiment, folder.name, complete, progress.say
-            ) as tracker,
-        ):
-            context = RunContext(
-                folder=folder,
-                tracker=tracker,
-                hardware=hardware,
-                progress=progress,
-                interruption=interruption,
-                seed=settings.seed,
-                checkpoint_seconds=settings.checkpoint_seconds,
-                config=complete,
-            )
-            return pipeline(settings, context)
+        try:
+            with (
+                Interruption() as interruption,
+                build_tracker(
+                    settings.tracker, folder.path, run.experiment, folder.name, complete, progress.say
+                ) as tracker,
+            ):
+                context = RunContext(
+                    folder=folder,
+                    tracker=tracker,
+                    hardware=hardware,
+                    progress=progress,
+                    interruption=interruption,
+                    seed=settings.seed,
+                    checkpoint_seconds=settings.checkpoint_seconds,
+                    config=complete,
+                )
+                return pipeline(settings, context)
+        except (ConfigurationError, InputError):
+            folder.discard_if_empty()
+            raise
 
 
 def _load(path: object, key: str, halves: Sequence[str]) -> Any:

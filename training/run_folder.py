@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ NOT_IDENTITY = ("run", "tracker", "hardware", "engine", "checkpoint_seconds", "h
 """Parts of the configuration that say how and where a run is made, not what it computes; they may change on resume."""
 
 CONFIG, PHASES, LOCK = "config.yaml", "phases.json", ".lock"
+
+BOOKKEEPING = {CONFIG, LOCK, "environment.json", "metrics.jsonl", "wandb"}
+"""What stands in a folder before anything is computed."""
 
 
 class RunFolder:
@@ -93,6 +97,15 @@ class RunFolder:
             KeyError: if it is not finished.
         """
         return self._phases()[phase]
+
+    def discard_if_empty(self) -> None:
+        """Remove a folder that this process made and in which nothing was computed, for an input that was refused."""
+        if self.resumed or {file.name for file in self.path.iterdir()} - BOOKKEEPING:
+            return
+        shutil.rmtree(self.path)
+        parent = self.path.parent
+        if not any(parent.iterdir()):
+            parent.rmdir()
 
     def close(self) -> None:
         """Let other processes use the folder."""

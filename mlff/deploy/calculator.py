@@ -26,6 +26,9 @@ from training.errors import InputError
 
 log = logging.getLogger(__name__)
 
+FEW_EDGES = 2000
+"""Below, one thread is quicker than two: the benchmark `calculator_overhead` shows where they meet."""
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -41,13 +44,14 @@ class StudentCalculator(Calculator):
         device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one and logs the choice.
         dtype: "float32", or "float64" for vibrations and tight relaxations.
         skin: Å added to the cutoff of the neighbour list, which then lasts several steps.
-        threads: CPU threads of torch during a calculation, restored after it; None leaves torch's setting alone. One is
-            often quickest below a hundred atoms.
+        threads: CPU threads during a calculation, restored after it; "auto" takes one where a structure is so small
+            that sharing it out costs more than it saves, else torch's own number; None leaves torch's setting alone.
 
     Attributes:
         model: the network.
         metadata: what the file says of itself, see `mlff.deploy.metadata.StudentMetadata`.
         neighbors: the lasting neighbour list, with counts of `builds` and `calls`.
+        threads_used: by the latest calculation.
 
     Raises:
         InputError: if the file is not a student, or the device or dtype is not available; at a calculation, if the
@@ -64,16 +68,17 @@ class StudentCalculator(Calculator):
         device: str = "auto",
         dtype: str = "float32",
         skin: float = 0.5,
-        threads: int | None = None,
+        threads: int | str | None = "auto",
     ) -> None:
         super().__init__()
         if dtype not in DTYPES:
             raise InputError(f"The dtype is float32 or float64; got {dtype!r}.")
-        if threads is not None and threads < 1:
-            raise InputError(f"The number of threads is 1 or more, or None for torch's own; got {threads}.")
+        if threads not in ("auto", None) and not (isinstance(threads, int) and threads >= 1):
+            raise InputError(f"The number of threads is 1 or more, auto, or None for torch's own; got {threads!r}.")
         file = locate_student(path)
         self.device = choose_device(device)
         self.threads = threads
+        self.threads_used = torch.get_num_threads()
         model, self.metadata = load_student(file)
         self.model = model.to(device=self.device, dtype=DTYPES[dtype]).requires_grad_(False)
         self.neighbors = SkinNeighborList(model.cutoff, skin)
@@ -209,7 +214,11 @@ class StudentCalculator(Calculator):
             )
 
     def _predict(self, graph: AtomGraph, stress: bool) -> Prediction:
-        with _torch_threads(self.threads), torch.inference_mode():
+        threads = self.threads
+        if threads == "auto":
+            threads = 1 if graph.n_edges < FEW_EDGES else None
+        with _torch_threads(threads), torch.inference_mode():
+            self.threads_used = torch.get_num_threads()
             return self.model(graph, stress=stress)
 
     def _remember(self, atoms: Atoms, state: tuple[bytes, ...]) -> None:
@@ -274,9 +283,9 @@ def _require_periodic(periodic: bool, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
+def _torch_threads(threads: int | str | None) -> Iterator[None]:
     usual = torch.get_num_threads()
-    if threads is None or threads == usual:
+    if not isinstance(threads, int) or threads == usual:
         yield
         return
     torch.set_num_threads(threads)

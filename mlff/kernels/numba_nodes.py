@@ -25,7 +25,7 @@ def _silu_row(hidden, gate, value, slope, curvature):
         h, g = hidden[f], gate[f]
         v = h * g
         value[f] = v
-        # silu' = σ + silu (1 − σ), silu'' = σ (1 − σ) (2 + h (1 − 2 σ)); without constants, which would be of type float64
+        # silu' = σ + silu (1 − σ), silu'' = σ (1 − σ) (2 + h (1 − 2 σ)); a constant would make them float64
         slope[f] = g + v - g * v
         rest = g - g * g
         curvature[f] = rest + rest + rest * (h - v - v)

@@ -139,9 +139,7 @@ class _PerceptronSweep:
         first, second = self.layer.first.weight, self.layer.second.weight
         d_through = d_x_bar @ first.detach().t()
         found[first] = self.through.t() @ d_x_bar
-        self.d_hidden, d_before = nodes.perceptron_reverse_backward(
-            d_through, self.before, self.slope, self.curvature
-        )
+        self.d_hidden, d_before = nodes.perceptron_reverse_backward(d_through, self.before, self.slope, self.curvature)
         found[second] = self.y_bar.t() @ d_before
         return d_before @ second.detach().t()
 

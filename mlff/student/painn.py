@@ -77,7 +77,7 @@ class PaiNN(torch.nn.Module):
         elements: Sequence[int],
         channels: int = 64,
         layers: int = 3,
-        radial: int = 20,
+        radial: int = 8,
         cutoff: float = 5.0,
         basis: str = "BesselBasis",
         envelope: str = "PolynomialCutoff",

@@ -18,7 +18,7 @@ class StudentSettings(Settings):
     layers: int = Field(default=3, ge=1)
     """Message and update blocks."""
 
-    radial: int = Field(default=20, ge=2)
+    radial: int = Field(default=8, ge=2)
     """Radial functions."""
 
     cutoff: float = Field(default=5.0, gt=0)

@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from mlff.data.material import Material
 from mlff.data.records import Record
+from mlff.deploy.calculator import StudentCalculator
 from mlff.validate import figures
 from mlff.validate.accuracy import Accuracy, measure_accuracy
 from mlff.validate.distances import DistanceComparison, compare_distances
 from mlff.validate.figures.accuracy import energy_parity, error_per_element, force_parity
 from mlff.validate.figures.data import element_histogram, force_magnitudes, rejections
 from mlff.validate.figures.dynamics import distances, energy_conservation, force_error_along, temperature
-from mlff.validate.figures.learning import Panel, learning_curves
-from mlff.validate.figures.style import SavedFigure
 from mlff.validate.nve import run_nve
 from mlff.validate.prediction import Comparison, compare, label_frames
 from mlff.validate.settings import MolecularDynamicsSettings, ValidationSettings
 from mlff.validate.stability import Stability, Trajectory
 from mlff.validate.timing import Contender, Timing, time_side_by_side
 from training.progress import Progress
+from training.report.learning import Panel, learning_curves, stage_starts
+from training.report.style import SavedFigure
 
 __all__ = ["Dynamics", "examine_accuracy", "examine_dynamics", "examine_speed", "figures"]
 
@@ -154,8 +154,7 @@ def _compare_distances(
 
 
 def examine_speed(
-    student: BaseCalculator,
-    student_threads: int,
+    student: StudentCalculator,
     teacher: BaseCalculator,
     teacher_name: str,
     structures: Sequence[Atoms],
@@ -166,17 +165,17 @@ def examine_speed(
 
     Args:
         student, teacher: calculators.
-        student_threads: of the student.
         teacher_name: for the table.
         structures: held-out ones.
         settings: number of calls.
         progress: where the user looks.
     """
     assert settings.timing is not None
+    student.get_potential_energy(structures[0])
     # what the numerical libraries of a teacher take unless told otherwise
     teacher_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     contenders = [
-        Contender("student", student, student_threads, torch.set_num_threads),
+        Contender("student", student, student.threads_used),
         Contender(teacher_name, teacher, teacher_threads),
     ]
     return time_side_by_side(contenders, structures, settings.timing, progress, settings.seed)
@@ -202,9 +201,5 @@ def draw_learning(rows: Sequence[Mapping[str, Any]], stages: Sequence[str], fold
         stages: their names in order.
         folder: for the figure.
     """
-    starts: dict[str, int] = {}
-    for row in rows:
-        if "stage" in row:
-            starts.setdefault(stages[int(row["stage"])], int(row["step"]))
-    drawn = learning_curves(folder, rows, starts, PANELS)
+    drawn = learning_curves(folder, rows, stage_starts(rows, stages), PANELS)
     return [] if drawn is None else [drawn]

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from mlff.validate.facts import RunFacts
-from mlff.validate.gates import figure
 from mlff.validate.results import Results
 from training.files import write_text_atomically
+from training.report.gates import figure
 
 
 def write_model_card(path: Path, results: Results, facts: RunFacts, verdict: str) -> None:

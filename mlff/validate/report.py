@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from mlff.validate.accuracy import error_to_truth
 from mlff.validate.facts import RunFacts
-from mlff.validate.figures.style import SavedFigure
-from mlff.validate.gates import Gate, all_passed, figure, sentence
+from mlff.validate.gates import sentence
 from mlff.validate.results import Results
 from training.files import write_text_atomically
-from training.progress import duration
-
-FILE_NAME = "report.html"
+from training.report.gates import Gate
+from training.report.page import FILE_NAME, render_page
+from training.report.style import SavedFigure
 
 SECTIONS = {
     "accuracy": ("force_parity", "energy_parity", "error_per_element"),
@@ -54,26 +50,17 @@ def write_report(
 
 def render_report(results: Results, gates: Sequence[Gate], figures: Sequence[SavedFigure], facts: RunFacts) -> str:
     """The report as text; see `write_report`."""
-    environment = Environment(
-        loader=PackageLoader("mlff.validate", package_path=""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "duration": duration, "data_uri": _data_uri, "count": lambda n: f"{n:,}"}
-    placed = {name for names in SECTIONS.values() for name in names}
-    by_name = {saved.name: saved for saved in figures}
-    return environment.get_template("report.html.j2").render(
-        facts=facts,
+    verdict = sentence(gates, results.stability.failure if results.stability else "")
+    return render_page(
+        "mlff.validate",
+        "report.html.j2",
         gates=gates,
-        passed=all_passed(gates),
-        judged=any(gate.passed is not None for gate in gates),
-        verdict=sentence(gates, results.stability.failure if results.stability else ""),
+        verdict=verdict,
+        figures=figures,
+        sections=SECTIONS,
+        facts=facts,
         results=results,
         to_truth=_to_truth(results, facts),
-        sections={section: [by_name[name] for name in names if name in by_name] for section, names in SECTIONS.items()},
-        other_figures=[saved for saved in figures if saved.name not in placed],
     )
 
 
@@ -82,11 +69,3 @@ def _to_truth(results: Results, facts: RunFacts) -> float | None:
     if results.accuracy is None or facts.teacher_to_truth_force_mae_meV_per_A is None:
         return None
     return error_to_truth(results.accuracy.force_mae_meV_per_A, facts.teacher_to_truth_force_mae_meV_per_A)
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"−{figure(-value)}" if value < 0 else figure(value)
-
-
-def _data_uri(saved: SavedFigure) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(saved.svg.read_bytes()).decode()}"

@@ -1,20 +1,15 @@
-"""``summary.json``: the final numbers of a run in one flat file, for scripts and for the next run's comparison."""
+"""The final numbers of a distillation for ``summary.json``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mlff.validate.gates import Gate, all_passed, sentence
+from mlff.validate.gates import sentence
 from mlff.validate.results import Results
-from training.errors import InputError
-from training.files import write_json_atomically
-
-FILE_NAME = "summary.json"
+from training.report import summary
+from training.report.gates import Gate
 
 
 def write_summary(folder: Path, results: Results, gates: Sequence[Gate], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,52 +24,22 @@ def write_summary(folder: Path, results: Results, gates: Sequence[Gate], facts: 
     Raises:
         InputError: if a fact bears the name of a figure, or the folder cannot be written.
     """
-    failure = results.stability.failure if results.stability else ""
-    summary = {
-        "passed": all_passed(gates),
-        "verdict": sentence(gates, failure),
-        **results.figures(),
-        "force_mae_per_element_meV_per_A": {
-            element: errors.force_mae_meV_per_A for element, errors in results.accuracy.per_element.items()
-        }
-        if results.accuracy
-        else None,
-        "gates": [gate.to_dict() for gate in gates],
-        "details": {
-            name: part.to_dict() if part is not None else None
-            for name, part in (
-                ("accuracy", results.accuracy),
-                ("stability", results.stability),
-                ("along_trajectory", results.along_trajectory),
-                ("distances", results.distances),
-                ("timing", results.timing),
-            )
-        },
+    per_element = None
+    if results.accuracy is not None:
+        elements = results.accuracy.per_element
+        per_element = {element: errors.force_mae_meV_per_A for element, errors in elements.items()}
+    parts = {
+        "accuracy": results.accuracy,
+        "stability": results.stability,
+        "along_trajectory": results.along_trajectory,
+        "distances": results.distances,
+        "timing": results.timing,
     }
-    clash = sorted(set(summary) & set(facts))
-    if clash:
-        raise InputError(f"The summary has its own {', '.join(clash)}; give these facts another name.")
-    summary = plain({**summary, **facts})
-    write_json_atomically(Path(folder) / FILE_NAME, summary)
-    return summary
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON has it: numpy scalars and arrays become numbers and lists, NaN and infinities null, paths text.
-
-    Raises:
-        TypeError: for a value that JSON cannot say.
-    """
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(entry) for entry in value]
-    raise TypeError(f"{type(value).__name__} has no place in JSON: {value!r}")
+    return summary.write_summary(
+        folder,
+        gates,
+        verdict=sentence(gates, results.stability.failure if results.stability else ""),
+        figures={**results.figures(), "force_mae_per_element_meV_per_A": per_element},
+        details={name: part.to_dict() if part is not None else None for name, part in parts.items()},
+        facts=facts,
+    )

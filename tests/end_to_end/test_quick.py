@@ -10,9 +10,13 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, limbeck):
-    """A finished quick run: its process and its folder."""
+    """A finished quick run: its process and its folder.
+
+    Without the limits of time, so that a busy machine takes longer and does not train less.
+    """
     root = tmp_path_factory.mktemp("runs")
-    process = limbeck.train(["experiment=quick", f"run.root={root}"])
+    unlimited = ["stages.forces.max_minutes=null", "stages.energy.max_minutes=null"]
+    process = limbeck.train(["experiment=quick", f"run.root={root}", *unlimited])
     (config,) = root.glob("quick/*/config.yaml")
     return process, config.parent
 

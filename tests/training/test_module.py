@@ -145,3 +145,23 @@ def test_biases_and_embeddings_are_not_decayed():
     assert [p.shape for p in decayed["params"]] == [(16, 3), (1, 16)]
     assert kept["weight_decay"] == 0.0 and any(p is network.kinds.weight for p in kept["params"])
     assert len(kept["params"]) == 3
+
+
+def test_a_schedule_that_follows_the_loss_sees_it_at_every_step(tmp_path):
+    # no progress by a factor of ten within two steps, so the rate halves again and again
+    plateau = ["_target_=training.schedules.Plateau", "patience=2", "factor=0.5", "threshold=0.9", "final=0.01"]
+    words = [f"stages.first.schedule.{word}" for word in plateau]
+    train(
+        tmp_path,
+        *single(steps=12, batch_size=4, accumulate=3, log_every=1),
+        *words,
+        "stages.first.schedule.warmup_steps=0",
+    )
+    rates = [rate for step, rate in rows(tmp_path, "learning_rate").items() if step <= 12]
+    assert rates == [0.01 / 2 ** (max(step - 1, 0) // 2) for step in range(12)]
+
+
+def test_a_schedule_that_follows_something_unknown_is_refused(tmp_path):
+    words = ["_target_=training.schedules.Plateau", "observes=los", "warmup_steps=0"]
+    with pytest.raises(ConfigurationError, match=r"observes: there is no los; .* loss, .* gradient_norm"):
+        train(tmp_path, *single(steps=3, batch_size=4, accumulate=1), *[f"stages.first.schedule.{w}" for w in words])

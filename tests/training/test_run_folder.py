@@ -114,3 +114,17 @@ def test_the_environment_file_keeps_earlier_starts(tmp_path):
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["seed"] == 3 and environment["threads"] == 2 and len(environment["earlier"]) == 1
     assert environment["cores"] == os.cpu_count() and environment["versions"]["torch"]
+
+
+def test_a_folder_in_which_nothing_was_computed_can_be_discarded_and_no_other(tmp_path):
+    with opened(tmp_path) as refused:
+        refused.discard_if_empty()
+        assert not refused.path.parent.exists()
+    with opened(tmp_path) as begun:
+        (begun.path / "structures").mkdir()
+        begun.discard_if_empty()
+        assert begun.path.exists()
+        (begun.path / "structures").rmdir()
+    with opened(tmp_path) as resumed:
+        resumed.discard_if_empty()
+        assert resumed.path.exists()

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from mlff.validate.accuracy import MEV
-from mlff.validate.figures.style import BLUE, DENSITY, FAINT, GREY, INK, SavedFigure, canvas, grid, save
-from mlff.validate.gates import figure as digits
+from training.report.gates import figure as digits
+from training.report.style import BLUE, DENSITY, FAINT, GREY, INK, SavedFigure, canvas, grid, save
 
 
 def energy_parity(folder: Path, reference: np.ndarray, predicted: np.ndarray, n_atoms: np.ndarray) -> SavedFigure:

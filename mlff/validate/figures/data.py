@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlff.validate.figures.style import BLUE, CYCLE, GREY, ORANGE, SavedFigure, canvas, grid, save
+from training.report.style import BLUE, CYCLE, GREY, ORANGE, SavedFigure, canvas, grid, save
 
 
 def element_histogram(folder: Path, counts: Mapping[str, Mapping[str, int]]) -> SavedFigure:

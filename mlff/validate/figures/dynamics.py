@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mlff.validate.figures.style import BLUE, FAINT, GREY, INK, STUDENT, TEACHER, SavedFigure, canvas, grid, save
-from mlff.validate.gates import figure as digits
+from training.report.gates import figure as digits
+from training.report.style import BLUE, FAINT, GREY, INK, ORANGE, SavedFigure, canvas, grid, save
+
+STUDENT, TEACHER = BLUE, ORANGE
 
 
 def energy_conservation(

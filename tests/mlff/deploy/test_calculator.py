@@ -14,6 +14,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.units import Bohr
 
 from mlff import StudentCalculator
+from mlff.deploy.calculator import FEW_EDGES
 from mlff.graph import AtomGraph
 from mlff.neighbors import neighbor_list
 from training.errors import InputError
@@ -246,7 +247,20 @@ class TestState:
         atoms = molecule("H2O")
         atoms.calc = calculator
         atoms.get_forces()
-        assert seen == [threads] and torch.get_num_threads() == usual
+        assert seen == [threads] == [calculator.threads_used] and torch.get_num_threads() == usual
+
+    def test_a_small_molecule_takes_one_thread_and_a_large_crystal_those_of_torch(self, student_file, monkeypatch):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=[2]: count[0])
+        given = []
+        monkeypatch.setattr(torch, "set_num_threads", given.append)
+        calculator = StudentCalculator(student_file, device="cpu")
+        calculator.calculate(molecule("H2O"))
+        assert given == [1, 2]
+        large = quartz_like() * (3, 3, 3)
+        calculator.calculate(large)
+        neighbors = neighbor_list(large.positions, large.cell.array, large.pbc, calculator.model.cutoff)
+        assert len(neighbors.senders) > FEW_EDGES
+        assert given == [1, 2]
 
 
 class TestManyAtOnce:

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from mlff.validate.gates import Gate, all_passed, figure, judge, sentence
+from mlff.validate.gates import MEASURES, judge, sentence
 from mlff.validate.results import Results
 from mlff.validate.settings import GateSettings
+from training.report.gates import all_passed
 
 NONE = dict.fromkeys(GateSettings.model_fields)
 
@@ -49,6 +50,7 @@ def test_without_a_bar_a_figure_is_reported_and_not_judged():
 def test_every_bar_has_a_figure_of_its_name_and_words_for_it():
     assert set(GateSettings.model_fields) <= set(Results().figures())
     assert {gate.key for gate in judge({}, GateSettings(**dict.fromkeys(NONE, 1.0)))} == set(GateSettings.model_fields)
+    assert set(MEASURES) == set(GateSettings.model_fields)
 
 
 def test_the_verdict_in_words_names_values_bars_and_units():
@@ -66,22 +68,3 @@ def test_the_reason_why_dynamics_stopped_is_in_the_verdict():
     assert sentence(gates, "the temperature reached 9000 K at 0.100 ps").endswith(
         "The dynamics stopped: the temperature reached 9000 K at 0.100 ps."
     )
-
-
-def test_a_gate_knows_its_direction():
-    assert str(Gate("speed_up", "speed-up", 12.0, 10.0, "×", at_least=True)) == "speed-up 12.0 × (at least 10)"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (14.812, "14.8"),
-        (0.006123, "0.00612"),
-        (1234.5, "1234"),
-        (0.0, "0"),
-        (3e-7, "3.0e-07"),
-        (math.nan, "not a number"),
-    ],
-)
-def test_numbers_have_three_significant_digits(value, text):
-    assert figure(value) == text

@@ -10,17 +10,20 @@ import pytest
 
 from mlff.validate.accuracy import Accuracy, ElementAccuracy
 from mlff.validate.distances import DistanceComparison
+from mlff.validate.examination import PANELS
 from mlff.validate.facts import RunFacts
-from mlff.validate.figures import accuracy, data, dynamics, learning
+from mlff.validate.figures import accuracy, data, dynamics
 from mlff.validate.gates import judge, sentence
 from mlff.validate.model_card import write_model_card
 from mlff.validate.report import write_report
 from mlff.validate.results import Results
 from mlff.validate.settings import GateSettings
 from mlff.validate.stability import Stability
-from mlff.validate.summary import plain, write_summary
+from mlff.validate.summary import write_summary
 from mlff.validate.timing import CallTimes, Timing
 from training.errors import InputError
+from training.report import learning
+from training.report.summary import plain
 
 ACCURACY = Accuracy(
     **{"structures": 200, "atoms": 4200, "energy_mae_meV_per_atom": 0.437, "energy_rmse_meV_per_atom": 0.55},
@@ -111,7 +114,7 @@ def figures(tmp_path_factory):
         dynamics.temperature(folder, time, 300 + random.standard_normal(400), 300.0),
         dynamics.distances(folder, RADIUS, CURVE, CURVE, False, 0.05, 0.04),
         dynamics.force_error_along(folder, time[:20], np.full(20, 15.0), 14.8),
-        learning.learning_curves(folder, rows, {"forces": 0, "energies": 50}),
+        learning.learning_curves(folder, rows, {"forces": 0, "energies": 50}, PANELS),
         data.element_histogram(folder, {"MD at 300 K": {"H": 8, "C": 9, "O": 4}}),
         data.force_magnitudes(folder, {"training": np.abs(energy), "held out": np.abs(energy)}),
         data.rejections(folder, {"force above 30 eV/Å": 7}, 1434),
@@ -250,4 +253,4 @@ class TestFigures:
 
     def test_nothing_to_show_is_no_figure(self, tmp_path):
         assert data.rejections(tmp_path, {}, 10) is None
-        assert learning.learning_curves(tmp_path, [{"step": 0, "train/loss": 1.0}], {}) is None
+        assert learning.learning_curves(tmp_path, [{"step": 0, "train/other": 1.0}], {}, PANELS) is None

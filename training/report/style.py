@@ -20,7 +20,6 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#AA44
 """Okabe and Ito's colours (with Tol's purple), told apart under every common colour blindness."""
 
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
-STUDENT, TEACHER = BLUE, ORANGE
 INK, FAINT = "#24292F", "#D8DCE2"
 DENSITY = LinearSegmentedColormap.from_list("limbeck", ["#DCEAF4", "#56A0D0", "#0072B2", "#003B5C"])
 """Light to dark, so that it survives a black-and-white print."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from mlff.validate.figures.style import BLUE, GREY, ORANGE, SavedFigure, canvas, grid, save
+from training.report.style import BLUE, GREY, ORANGE, SavedFigure, canvas, grid, save
 
 TRAINING_SMOOTHING = 200
 """Points a training curve is averaged down to; single batches only blur the trend."""
@@ -31,14 +32,8 @@ class Panel:
     validation: str = ""
 
 
-PANELS = (
-    Panel("Force MAE", "meV/Å", "train/force_mae_meV_per_A", "validation/force_mae_meV_per_A"),
-    Panel("Energy MAE", "meV/atom", "train/energy_mae_meV_per_atom", "validation/energy_mae_meV_per_atom"),
-)
-
-
 def learning_curves(
-    folder: Path, rows: Sequence[Mapping[str, Any]], stages: Mapping[str, int], panels: Sequence[Panel] = PANELS
+    folder: Path, rows: Sequence[Mapping[str, Any]], stages: Mapping[str, int], panels: Sequence[Panel]
 ) -> SavedFigure | None:
     """Curves on logarithmic axes, with a line where each stage begins; None if nothing of the panels was logged.
 
@@ -54,10 +49,10 @@ def learning_curves(
         return None
     with canvas(columns=len(shown), height=2.7) as (figure, all_axes):
         for axes, panel in zip(all_axes, shown, strict=True):
-            steps, values = _curve(rows, panel.training)
+            steps, values = curve(rows, panel.training)
             if len(steps):
-                axes.plot(*_thinned(steps, values), color=GREY, linewidth=1.0, alpha=0.8, label="training")
-            steps, values = _curve(rows, panel.validation)
+                axes.plot(*thinned(steps, values), color=GREY, linewidth=1.0, alpha=0.8, label="training")
+            steps, values = curve(rows, panel.validation)
             if len(steps):
                 axes.plot(
                     steps, values, "o-" if len(steps) < 40 else "-", color=BLUE, markersize=2.5, label="validation"
@@ -67,13 +62,7 @@ def learning_curves(
             axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading_digit(value) in (2, 5) else "")
             axes.tick_params(axis="y", which="minor", labelsize=7)
             grid(axes)
-            for name, first in stages.items():
-                if first > 0:
-                    axes.axvline(first, color=ORANGE, linewidth=0.8, alpha=0.8)
-                axes.annotate(
-                    *(name, (first, 1)), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    va="top", fontsize=7, color=ORANGE,
-                )  # fmt: skip
+            mark_stages(axes, stages)
             axes.legend(loc="lower left")
         caption = (
             "Errors while training; validation with the averaged weights that are exported. Lines: a stage begins."
@@ -81,17 +70,54 @@ def learning_curves(
         return save(figure, folder, "learning_curves", "Learning curves", caption)
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    points = [(row["step"], row[name]) for row in rows if name in row and np.isfinite(row[name])]
-    return np.array([step for step, _ in points]), np.array([value for _, value in points], dtype=float)
+def stage_starts(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, int]:
+    """First logged step of every stage that was reached.
+
+    Args:
+        rows: logged values; ``stage`` is the index of the stage.
+        names: of the stages, in order.
+    """
+    starts: dict[str, int] = {}
+    for row in rows:
+        if "stage" in row:
+            starts.setdefault(names[int(row["stage"])], int(row["step"]))
+    return starts
 
 
-def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mark_stages(axes: Axes, starts: Mapping[str, float]) -> None:
+    """A line where each stage begins, with its name; none where the first begins.
+
+    Args:
+        axes: of a curve.
+        starts: where on the horizontal axis, by name.
+    """
+    for name, first in starts.items():
+        if first > 0:
+            axes.axvline(first, color=ORANGE, linewidth=0.8, alpha=0.8)
+        axes.annotate(
+            *(name, (first, 1)), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            va="top", fontsize=7, color=ORANGE,
+        )  # fmt: skip
+
+
+def curve(rows: Sequence[Mapping[str, Any]], name: str, against: str = "step") -> tuple[np.ndarray, np.ndarray]:
+    """Finite values of one logged name, and where they stand on the horizontal axis.
+
+    Args:
+        rows: logged values.
+        name: of the values.
+        against: name of the horizontal axis; rows without it are left out.
+    """
+    points = [(row[against], row[name]) for row in rows if name in row and against in row and np.isfinite(row[name])]
+    return np.array([at for at, _ in points]), np.array([value for _, value in points], dtype=float)
+
+
+def thinned(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over equal numbers of consecutive points, as few as `TRAINING_SMOOTHING`."""
-    if len(steps) <= TRAINING_SMOOTHING:
-        return steps, values
-    parts = np.array_split(np.arange(len(steps)), TRAINING_SMOOTHING)
-    return np.array([steps[p].mean() for p in parts]), np.array([values[p].mean() for p in parts])
+    if len(at) <= TRAINING_SMOOTHING:
+        return at, values
+    parts = np.array_split(np.arange(len(at)), TRAINING_SMOOTHING)
+    return np.array([at[p].mean() for p in parts]), np.array([values[p].mean() for p in parts])
 
 
 def _leading_digit(value: float) -> int:
