@@ -43,7 +43,7 @@ dashboard: $(VENV)/.run
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy training mlff
+	$(VENV)/bin/mypy training mlff pinn
 
 clean-venv:
 	rm -rf $(VENV)

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from training.blocks import BlockLoop, BlockModule
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.context import RunContext
 from training.errors import ConfigurationError
@@ -119,7 +120,7 @@ def _fit(
 ) -> None:
     name = f"Training, stage {position.name}"
     with context.progress.phase(name, module.total_steps, "steps", done=position.steps) as phase, _quiet_lightning():
-        loop = StageLoop(stage, position, data, context, phase)
+        loop = (BlockLoop if isinstance(module, BlockModule) else StageLoop)(stage, position, data, context, phase)
         validation = data.val_dataloader()
         trainer = _trainer(module, stage, context, loop, validates=validation is not None)
         stream = BatchStream(data.train_dataloader(), stage.steps * stage.accumulate, loop.between_batches)
@@ -129,14 +130,16 @@ def _fit(
 
 def _trainer(module: StagedModule, stage: Stage, context: RunContext, loop: StageLoop, validates: bool) -> pl.Trainer:
     hardware = context.hardware
+    # a module that takes its own steps accumulates, clips and mixes precisions itself; its loop says when to validate
+    blocks = module if isinstance(module, BlockModule) else None
     return pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         max_steps=module.total_steps,
         max_epochs=-1,
-        accumulate_grad_batches=stage.accumulate,
-        gradient_clip_val=stage.clip,
-        val_check_interval=stage.validate_every * stage.accumulate,
+        accumulate_grad_batches=1 if blocks else stage.accumulate,
+        gradient_clip_val=None if blocks else stage.clip,
+        val_check_interval=stage.steps if blocks else stage.validate_every * stage.accumulate,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
@@ -146,7 +149,7 @@ def _trainer(module: StagedModule, stage: Stage, context: RunContext, loop: Stag
         plugins=[
             AtomicCheckpointIO(),
             LightningEnvironment(),
-            precision_plugin(stage.precision, hardware.device),
+            blocks.precision_plugin() if blocks else precision_plugin(stage.precision, hardware.device),
         ],
         default_root_dir=context.folder.path,
         enable_checkpointing=False,

@@ -91,6 +91,11 @@ class StageLoop(pl.Callback):
         assert self.trainer is not None
         if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready % self.stage.accumulate:
             return
+        self.save_or_stop()
+
+    def save_or_stop(self) -> None:
+        """Save if it is time, and stop if a signal asks for it."""
+        assert self.trainer is not None
         asked = self.context.interruption.requested is not None
         due = time.monotonic() - self._saved_at >= self.context.checkpoint_seconds
         if (asked or due) and self.trainer.global_step > self._saved_steps:
@@ -102,11 +107,15 @@ class StageLoop(pl.Callback):
         position = self.position
         position.steps = trainer.global_step
         position.total_steps = module.total_steps
-        position.seconds = self._seconds_before + time.monotonic() - self._start
+        position.seconds = self.seconds()
         position.losses = module.loss_window()
         position.data = dict(self.data.state_dict())
         position.random = random_state()
         checkpoint[STATE_KEY] = dict(vars(position))
+
+    def seconds(self) -> float:
+        """Time spent in the stage by this and earlier processes."""
+        return self._seconds_before + time.monotonic() - self._start
 
     def _save(self) -> None:
         assert self.trainer is not None
@@ -177,11 +186,15 @@ class StageLoop(pl.Callback):
                 f"NOTE: stage {self.position.name} is cut from {module.total_steps} to {steps} steps to end within its "
                 f"{minutes:g} minutes (stages.{self.position.name}.max_minutes) on this machine."
             )
-            module.set_total_steps(steps)
-            trainer.fit_loop.epoch_loop.max_steps = steps
-            self.phase.set_total(steps)
+            self._end_at(steps, trainer, module)
         self._budget = None
         self.position.budget_settled = True
+
+    def _end_at(self, steps: int, trainer: pl.Trainer, module: StagedModule) -> None:
+        """Give the running stage another length."""
+        module.set_total_steps(steps)
+        trainer.fit_loop.epoch_loop.max_steps = steps
+        self.phase.set_total(steps)
 
     def _show(self, module: StagedModule, done: int) -> None:
         note = None

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, chosen in a config by ``_target_``."""
+"""Learning-rate schedules, chosen in a config by ``_target_``: pure functions of the step, or of what they observe."""
 
 from __future__ import annotations
 
@@ -98,12 +98,159 @@ class OneCycle(Schedule):
         return _half_cosine(1.0, self.final, (progress - self.peak) / (1 - self.peak))
 
 
+class Cyclical(Schedule):
+    """Triangles: ``cycles`` times up from ``lowest`` to the peak and down again, in straight lines.
+
+    The peaks are 1, ``decay``, ``decay²`` …
+
+    Source: L. N. Smith, "Cyclical learning rates for training neural networks", arXiv:1506.01186.
+    """
+
+    def __init__(self, cycles: int = 4, lowest: float = 0.1, decay: float = 1.0) -> None:
+        super().__init__()
+        if cycles < 1:
+            raise ValueError(f"cycles={cycles} is the number of triangles in the stage, at least 1.")
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay={decay} is the height of a triangle relative to the one before, up to 1.")
+        if not 0 < lowest <= decay ** (cycles - 1):
+            raise ValueError(f"lowest={lowest} lies between 0 and the lowest peak, {decay ** (cycles - 1):g}.")
+        self.cycles = cycles
+        self.lowest = lowest
+        self.decay = decay
+
+    def shape(self, progress: float) -> float:
+        cycle = min(int(progress * self.cycles), self.cycles - 1)
+        height = 1 - abs(2 * (progress * self.cycles - cycle) - 1)
+        return self.lowest + (self.decay**cycle - self.lowest) * height
+
+
+class ObservingSchedule(Schedule):
+    """A schedule that follows a value it is shown; what it remembers is saved with the scheduler.
+
+    Args:
+        observes: name of the value: a term of the loss, ``loss``, ``gradient_norm`` or a validation metric.
+        warmup_steps: as in `Schedule`.
+    """
+
+    def __init__(self, observes: str, warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
+        self.observes = observes
+
+    @abstractmethod
+    def observe(self, value: float) -> None:
+        """Take note of the value of a step; the following steps' factor depends on it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered, as plain numbers."""
+        return {name[1:]: value for name, value in vars(self).items() if name.startswith("_")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember what was saved."""
+        for name, value in state_dict.items():
+            setattr(self, f"_{name}", value)
+
+
+class Plateau(ObservingSchedule):
+    """Falls by ``factor`` each time the observed value has not become smaller in ``patience`` observations.
+
+    Args:
+        factor: between 0 and 1.
+        patience: observations without improvement that are borne.
+        threshold: relative decrease that counts as improvement.
+        final: the factor does not fall below it.
+        observes: see `ObservingSchedule`.
+        warmup_steps: as in `Schedule`.
+    """
+
+    def __init__(
+        self,
+        factor: float = 0.5,
+        patience: int = 100,
+        threshold: float = 1e-3,
+        final: float = 1e-3,
+        observes: str = "loss",
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(observes, warmup_steps)
+        if not 0 < factor < 1:
+            raise ValueError(f"factor={factor} is the fall at a plateau, between 0 and 1.")
+        if patience < 1:
+            raise ValueError(f"patience={patience} is a number of observations, at least 1.")
+        if not (0 <= threshold < 1 and 0 < final <= 1):
+            raise ValueError(f"threshold={threshold} is at least 0 and below 1; final={final} above 0 and at most 1.")
+        self.factor_at_plateau = factor
+        self.patience = patience
+        self.threshold = threshold
+        self.final = final
+        self._rate = 1.0
+        self._best = math.inf
+        self._since = 0
+
+    def observe(self, value: float) -> None:
+        if value < self._best * (1 - self.threshold) or (math.isinf(self._best) and math.isfinite(value)):
+            self._best, self._since = value, 0
+            return
+        self._since += 1
+        if self._since >= self.patience:
+            self._rate, self._since = max(self._rate * self.factor_at_plateau, self.final), 0
+
+    def shape(self, progress: float) -> float:
+        return self._rate
+
+
+class GradientNorm(ObservingSchedule):
+    """``(n / n₀)^power`` between ``final`` and 1: steep ground is crossed fast, and the rate falls as the norm does.
+
+    n is the running mean of the gradient's norm, n₀ the largest that it has been.
+
+    Args:
+        power: 1 follows the norm, 0.5 its root.
+        decay: of the running mean, per observation.
+        final: lowest factor.
+        observes: see `ObservingSchedule`.
+        warmup_steps: as in `Schedule`.
+    """
+
+    def __init__(
+        self,
+        power: float = 0.5,
+        decay: float = 0.98,
+        final: float = 1e-3,
+        observes: str = "gradient_norm",
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(observes, warmup_steps)
+        if power <= 0:
+            raise ValueError(f"power={power} is positive.")
+        if not (0 <= decay < 1 and 0 < final <= 1):
+            raise ValueError(f"decay={decay} is at least 0 and below 1; final={final} is above 0 and at most 1.")
+        self.power = power
+        self.decay = decay
+        self.final = final
+        self._sum = 0.0
+        self._weight = 0.0
+        self._largest = 0.0
+
+    def observe(self, value: float) -> None:
+        if not math.isfinite(value):
+            # a step that a gradient scaler skips has no norm
+            return
+        self._sum = self.decay * self._sum + (1 - self.decay) * value
+        self._weight = self.decay * self._weight + (1 - self.decay)
+        self._largest = max(self._largest, self._sum / self._weight)
+
+    def shape(self, progress: float) -> float:
+        if self._largest == 0:
+            return 1.0
+        return max((self._sum / self._weight / self._largest) ** self.power, self.final)
+
+
 class StepSchedule(LRScheduler):
     """Applies a `Schedule` to an optimizer, step by step, as Lightning and checkpoints expect a scheduler.
 
     Args:
         optimizer: its learning rates are the ones that the factor multiplies.
-        schedule: the pure function.
+        schedule: the function.
         total_steps: length of the stage; may be set to another number while it runs.
     """
 
@@ -117,6 +264,16 @@ class StepSchedule(LRScheduler):
         factor = self.schedule.factor(self.last_epoch, self.total_steps)
         return [base * factor for base in self.base_lrs]
 
+    @property
+    def observes(self) -> str | None:
+        """Name of the value to show to `observe`; None if the schedule follows the step alone."""
+        return self.schedule.observes if isinstance(self.schedule, ObservingSchedule) else None
+
+    def observe(self, value: float) -> None:
+        """Show the schedule the value of the step just done, before ``step()``."""
+        if isinstance(self.schedule, ObservingSchedule):
+            self.schedule.observe(value)
+
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers; the schedule itself comes from the configuration."""
         return {
@@ -124,6 +281,7 @@ class StepSchedule(LRScheduler):
             "base_lrs": [float(rate) for rate in self.base_lrs],
             "last_lr": [float(rate) for rate in self.get_last_lr()],
             "total_steps": self.total_steps,
+            "observed": self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -133,6 +291,8 @@ class StepSchedule(LRScheduler):
         self.base_lrs = list(state_dict["base_lrs"])
         self._last_lr = list(state_dict["last_lr"])
         self.total_steps = state_dict["total_steps"]
+        if isinstance(self.schedule, ObservingSchedule):
+            self.schedule.load_state_dict(state_dict["observed"])
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

@@ -11,7 +11,7 @@ from training.settings import Settings
 PrecisionName = Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
 SHORT_NAMES = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
-OPTIMIZERS = ("torch.optim.", "training.optimizers.")
+OPTIMIZERS = ("torch.optim.", "training.optimizers.", "pytorch_optimizer.")
 SCHEDULES = ("training.schedules.", "mlff.", "pinn.")
 
 

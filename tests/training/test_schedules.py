@@ -7,9 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.schedules import Constant, Cosine, Exponential, Linear, OneCycle, StepSchedule
+from training.schedules import Constant, Cosine, Cyclical, Exponential, Linear, OneCycle, StepSchedule
 
-EVERY = [Constant(5), Cosine(5, final=0.1), Linear(5, final=0.1), Exponential(5, final=0.1), OneCycle(final=0.1)]
+EVERY = [
+    Constant(5),
+    Cosine(5, final=0.1),
+    Linear(5, final=0.1),
+    Exponential(5, final=0.1),
+    OneCycle(final=0.1),
+    Cyclical(lowest=0.1),
+]
 
 
 @pytest.mark.parametrize("schedule", EVERY, ids=lambda s: type(s).__name__)

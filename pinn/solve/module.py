@@ -1,0 +1,348 @@
+"""Training a network to satisfy equations: the steps of every kind of optimizer, and what is measured meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from pinn.names import hint
+from pinn.solve.collocation import Collocation
+from pinn.solve.judgement import Judge, describe_errors
+from pinn.solve.least_squares import Residuals
+from pinn.solve.scaling import LossScale
+from pinn.solve.snapshots import PointDiary
+from pinn.solve.stage import SolveStage
+from pinn.solve.system import System
+from pinn.solve.task import Task
+from pinn.solve.trial import Trial
+from training.blocks import BlockModule
+from training.configuration import instantiate
+from training.errors import ConfigurationError
+from training.module import Diverged, parameter_groups
+from training.optimizers.flat import NotFinite
+from training.schedules import StepSchedule
+from training.stages import OPTIMIZERS, SCHEDULES, Stage
+from training.stopping import StopRule
+
+
+class SolveModule(BlockModule):
+    """A network, the equations it shall satisfy, and the stage it is trained in.
+
+    Points are resampled and weights balanced between two steps, so an optimizer that evaluates the loss several times
+    in a step sees one loss. A second-order optimizer hears of every change.
+
+    Args:
+        system: the problem's equations and conditions.
+        trial: network and unknown parameters.
+        collocation: the points; the same object that Lightning gets its batches from.
+        judge: measures errors and residuals.
+        diary: keeps pictures of the points; None keeps none.
+
+    Attributes:
+        record: of every stage so far, steps, seconds, points and the error at its end; plain numbers.
+    """
+
+    model: Trial
+
+    def __init__(
+        self, system: System, trial: Trial, collocation: Collocation, judge: Judge, diary: PointDiary | None = None
+    ) -> None:
+        super().__init__(trial)
+        self.system, self.collocation, self.judge, self.diary = system, collocation, judge, diary
+        self.record: dict[str, dict[str, Any]] = {}
+        self.task: Task | None = None
+        self.scale = LossScale()
+        self._rule: StopRule | None = None
+        self._last_loss = math.nan
+        self._kept_at = -1
+        self._saved: dict[str, Any] = {}
+        self._good: list[Tensor] = []
+
+    # a stage begins
+
+    def enter_stage(self, name: str, stage: Stage) -> None:
+        """See `StagedModule.enter_stage`; forgets what belongs to the stage before."""
+        assert isinstance(stage, SolveStage)
+        super().enter_stage(name, stage)
+        self.task = None
+        self.scale = LossScale()
+        self._rule = StopRule(stage.stop)
+        self._last_loss = math.nan
+        self._kept_at = -1
+        self._saved = {}
+
+    def on_train_start(self) -> None:
+        """Put the loss of the stage together, and what a checkpoint knows of its balance and its end."""
+        stage = self._stage()
+        self.task = Task(self.system, self.model, self.collocation, stage, self.device)
+        if self._saved:
+            self.task.balance.load_state_dict(self._saved["balance"])
+            self.scale.load_state_dict(self._saved["scale"])
+            self._stop_rule().load_state_dict(self._saved["stop"])
+            self._last_loss, self._kept_at = self._saved["last_loss"], self._saved["kept_at"]
+            self.latest_validation = dict(self._saved["validation"])
+            self.task.weights_changed()
+        self._good = [parameter.detach().clone() for parameter in self.model.parameters()]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The stage's optimizer and schedule; one of second order sees all weights as one list."""
+        stage = self._stage()
+        parameters = parameter_groups(self.model) if stage.closure is None else list(self.model.parameters())
+        optimizer = instantiate(stage.optimizer, OPTIMIZERS, params=parameters)
+        schedule = StepSchedule(optimizer, instantiate(stage.schedule, SCHEDULES), self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # a step
+
+    def advance(self, batch: Collocation) -> Mapping[str, Tensor]:
+        """One optimizer step, on points that may have moved just before."""
+        task, stage, step = self._task(), self._stage(), self.trainer.global_step
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        if task.prepare(step):
+            objective_changed(optimizer)
+        self._keep_points(step)
+        self.learning_rate = float(optimizer.param_groups[0]["lr"])
+        try:
+            terms = _STEPS[stage.closure](self, optimizer)
+        except NotFinite as error:
+            raise Diverged(self._divergence(_not_finite(task.objective.values()), step)) from error
+        if task.balance_after(step + 1):
+            objective_changed(optimizer)
+        self._last_loss = float(terms["loss"])
+        self._follow_schedule(terms)
+        return terms
+
+    def _follow_schedule(self, terms: Mapping[str, Tensor]) -> None:
+        schedule = self._schedule()
+        if schedule.observes is not None:
+            schedule.observe(self._observed(schedule.observes, terms))
+        schedule.step()
+
+    def _observed(self, name: str, terms: Mapping[str, Tensor]) -> float:
+        """The value of a step that a schedule follows."""
+        known: dict[str, Tensor | float] = {**terms, **self.latest_validation}
+        if self.gradient_norm is not None:
+            known["gradient_norm"] = self.gradient_norm
+        if name in known:
+            return float(known[name])
+        if name in self.judge.names:
+            return math.nan  # not validated yet
+        raise ConfigurationError(
+            f"stages.{self.stage_name}.schedule.observes: there is no {name}; {hint(name, [*known, *self.judge.names])}"
+        )
+
+    def _first_order_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
+        """Gradient, then step; a gradient that overflowed in float16 is left out."""
+        objective, stage, step = self._task().objective, self._stage(), self.trainer.global_step
+        scaled = stage.precision == "16-mixed"
+        terms = objective.gradients(self.scale.value if scaled else 1.0)
+        self._require_finite(terms, step)
+        gradients = [p.grad for p in objective.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.gradient_norm = norm.detach()
+        overflow = not bool(torch.isfinite(norm))
+        if scaled:
+            self.scale.update(overflow)
+        elif overflow:
+            raise Diverged(self._divergence(["the gradient"], step))
+        if overflow:
+            return terms
+        if stage.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(objective.parameters, stage.clip, norm)
+        self._remember_good()
+        optimizer.step()
+        return terms
+
+    def _closure_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
+        """A step of an optimizer that evaluates the loss itself; the terms are those of the loss it returns."""
+        objective, step = self._task().objective, self.trainer.global_step
+        evaluated: dict[float, dict[str, Tensor]] = {}
+
+        def closure() -> Tensor:
+            terms = objective.gradients()
+            evaluated[float(terms["loss"])] = terms
+            return terms["loss"]
+
+        self._remember_good()
+        loss = optimizer.step(closure)  # type: ignore[arg-type]
+        found = evaluated.get(float(loss))
+        if found is None:
+            # nothing was evaluated: the optimizer has no further step on this loss
+            found = objective.values()
+        self._require_finite(found, step)
+        self.gradient_norm = None
+        return found
+
+    def _least_squares_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
+        """A step of an optimizer that asks for residuals and their Jacobian; the terms are those after it."""
+        objective, step = self._task().objective, self.trainer.global_step
+        self._remember_good()
+        optimizer.step(Residuals(objective))  # type: ignore[call-overload]
+        terms = objective.values()
+        self._require_finite(terms, step)
+        self.gradient_norm = None
+        return terms
+
+    # what is measured
+
+    def loss(self, batch: Any) -> dict[str, Tensor]:
+        """The terms on the present points, without gradient; steps compute their own."""
+        return {name: value for name, value in self._task().objective.values().items() if name != "loss"}
+
+    def figures(self) -> dict[str, float]:
+        """Weights of terms, unknown parameters, training time; see `BlockModule.figures`."""
+        values = {f"weight/{name}": value for name, value in self._task().term_weights.items()}
+        if len(set(values.values())) == 1:
+            values = {}
+        with torch.no_grad():
+            found = self.model.values(self.system.problem)
+        values |= {f"parameter/{name}": float(value) for name, value in found.items()}
+        if self._stage().precision == "16-mixed":
+            values["loss_scale"] = self.scale.value
+        values["points"] = float(len(self.collocation.sampler.points))
+        values["seconds"] = self.seconds()
+        return values
+
+    def seconds(self) -> float:
+        """Training time of all stages and processes so far."""
+        before = sum(entry["seconds"] for name, entry in self.record.items() if name != self.stage_name)
+        return before + self.stage_seconds()
+
+    def stop_reason(self) -> str | None:
+        """Why the stage shall end: its stop rule, or an optimizer that has no further step on these points."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        stopped = str(getattr(optimizer, "stopped", ""))
+        if stopped and self.collocation.sampler.every is None:
+            return stopped
+        return self._stop_rule().check(self.trainer.global_step, self._last_loss, self.stage_seconds())
+
+    def validation_sums(self, model: nn.Module, batch: Any) -> dict[str, tuple[Tensor, Tensor | float]]:
+        """Squared errors, squared references and squared residuals, see `pinn.solve.judgement.Judge`."""
+        assert isinstance(model, Trial)
+        return self.judge.sums(model, batch)
+
+    def validation_metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """Relative L2 errors and root mean square residuals."""
+        return self.judge.metrics(means)
+
+    def describe(self, metrics: Mapping[str, float]) -> str:
+        """Error and residual on one line."""
+        return describe_errors(metrics)
+
+    # numbers that are not finite
+
+    def check_finite(self) -> None:
+        """Every step looks at its own loss before it moves a weight."""
+        self._finite.clear()
+
+    def restore_good_weights(self) -> None:
+        """Put back the weights from before the step that diverged."""
+        with torch.no_grad():
+            for parameter, good in zip(self.model.parameters(), self._good, strict=True):
+                parameter.copy_(good)
+
+    def _remember_good(self) -> None:
+        torch._foreach_copy_(self._good, [parameter.detach() for parameter in self.model.parameters()])
+
+    def _require_finite(self, terms: Mapping[str, Tensor], step: int) -> None:
+        if not math.isfinite(float(terms["loss"])):
+            raise Diverged(self._divergence(_not_finite(terms), step))
+
+    def _divergence(self, names: list[str], step: int) -> str:
+        many = len(names) > 1
+        return (
+            f"Training diverged: {', '.join(names)} {'are' if many else 'is'} not finite at step {step} of stage "
+            f"{self.stage_name}. Lower the learning rate (stages.{self.stage_name}.optimizer.lr), clip gradients "
+            f"(stages.{self.stage_name}.clip), or look for a division by zero or a root of a negative number in "
+            "the equations."
+        )
+
+    # state
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside weights, average and optimizer; plain values and tensors."""
+        state: dict[str, Any] = {"record": self.record}
+        if self.task is not None:
+            self._note_stage()
+            state["stage"] = {
+                "balance": self.task.balance.state_dict(),
+                "scale": self.scale.state_dict(),
+                "stop": self._stop_rule().state_dict(),
+                "last_loss": self._last_loss,
+                "kept_at": self._kept_at,
+                "validation": dict(self.latest_validation),
+            }
+        return state
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over `get_extra_state`; what belongs to the stage is used when its training starts."""
+        self.record = dict(state["record"])
+        self._saved = state.get("stage", {})
+
+    def _note_stage(self) -> None:
+        stage = self._stage()
+        self.record[self.stage_name] = {
+            "optimizer": stage.optimizer["_target_"].rpartition(".")[2],
+            "precision": stage.precision,
+            "steps": self.trainer.global_step,
+            "seconds": self.stage_seconds(),
+            "points": len(self.collocation.sampler.points),
+            "relative_l2": self.latest_validation.get("relative_l2"),
+        }
+
+    def _keep_points(self, step: int) -> None:
+        task = self._task()
+        if self.diary is None or not self.diary.due(self.stage_name, step, task.moved, self._kept_at):
+            return
+        sampler = self.collocation.sampler
+        total = self.steps_before + step
+        self.diary.keep(self.stage_name, step, total, sampler.points, sampler.weights)
+        self._kept_at = step
+
+    def _stop_rule(self) -> StopRule:
+        assert self._rule is not None, "enter_stage comes first"
+        return self._rule
+
+    def _task(self) -> Task:
+        assert self.task is not None, "training has not started"
+        return self.task
+
+    def _stage(self) -> SolveStage:
+        assert isinstance(self.stage, SolveStage), "enter_stage comes first"
+        return self.stage
+
+
+Step = Callable[[SolveModule, torch.optim.Optimizer], Mapping[str, Tensor]]
+
+_STEPS: dict[str | None, Step] = {
+    None: SolveModule._first_order_step,
+    "loss": SolveModule._closure_step,
+    "least_squares": SolveModule._least_squares_step,
+}
+"""How to take a step, by what the optimizer asks for."""
+
+
+def _not_finite(terms: Mapping[str, Tensor]) -> list[str]:
+    """The terms that are to blame, or what else can be said."""
+    bad = [name for name, value in terms.items() if name != "loss" and not bool(torch.isfinite(value))]
+    return bad or ["the loss or its gradient"]
+
+
+def objective_changed(optimizer: torch.optim.Optimizer) -> None:
+    """Tell an optimizer that points or weights of the loss are other ones than at its last step.
+
+    Those of `training.optimizers` keep what they know of the curvature where that is sound. torch's L-BFGS would
+    subtract gradients of two different losses, so it begins anew.
+    """
+    if not any(optimizer.state.values()):
+        return
+    if hasattr(optimizer, "objective_changed"):
+        optimizer.objective_changed()
+    elif isinstance(optimizer, torch.optim.LBFGS):
+        optimizer.state.clear()

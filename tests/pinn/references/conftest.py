@@ -1,0 +1,10 @@
+"""Computed references go to a folder of this session, never into the user's cache."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIMBECK_CACHE", str(tmp_path_factory.mktemp("references")))
+        yield
