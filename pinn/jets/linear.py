@@ -70,3 +70,10 @@ def matrix_product(left: Tensor, right: Tensor, precision: torch.dtype | None) -
         return torch.mm(left, right)
     with torch.autocast(left.device.type, enabled=False):
         return torch.mm(left.to(precision), right.to(precision)).to(left.dtype)
+
+
+def multiply_into(out: Tensor, left: Tensor, right: Tensor, precision: torch.dtype | None) -> Tensor:
+    """`matrix_product` written to a tensor, which is returned."""
+    if precision is None:
+        return torch.mm(left, right, out=out)
+    return out.copy_(matrix_product(left, right, precision))

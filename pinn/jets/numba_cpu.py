@@ -31,8 +31,8 @@ _blocks = numba.njit(**BLOCKS)
 _shared = numba.njit(parallel=True, **BLOCKS)
 
 TANH, SINE, SILU, GELU = range(4)
-BLOCK = 256
-"""Columns of a block: twenty rows of doubles fill 40 KB."""
+BLOCK = 512
+"""Columns of a block: a row of doubles fills 4 KB."""
 
 
 @_loop
@@ -162,35 +162,35 @@ def _activate(family, h, first, second, table, coefficients, order, start, stop,
 
 
 @_loop
-def _first_backward(f, h, g, part, s, e, d_h, sums):
+def _first_backward(f, h, g, part, s, e, bar, sums):
     for i in range(s, e):
-        d_h[part, i] = f[1, i - s] * g[part, i]
+        bar[part, i - s] = f[1, i - s] * g[part, i]
         sums[1, i - s] += g[part, i] * h[part, i]
 
 
 @_loop
-def _square_backward(c, f, h, g, a, target, s, e, d_h, sums):
+def _square_backward(c, f, h, g, a, target, s, e, bar, sums):
     """The term ``c f'' h²``."""
     for i in range(s, e):
         weight = c * g[target, i] * h[a, i]
         sums[2, i - s] += weight * h[a, i]
         weight *= f[2, i - s]
-        d_h[a, i] += weight + weight
+        bar[a, i - s] += weight + weight
 
 
 @_loop
-def _pair_backward(c, f, h, g, a, b, target, s, e, d_h, sums):
+def _pair_backward(c, f, h, g, a, b, target, s, e, bar, sums):
     """The term ``c f'' a b``."""
     for i in range(s, e):
         weight = c * g[target, i]
         sums[2, i - s] += weight * h[a, i] * h[b, i]
         weight *= f[2, i - s]
-        d_h[a, i] += weight * h[b, i]
-        d_h[b, i] += weight * h[a, i]
+        bar[a, i - s] += weight * h[b, i]
+        bar[b, i - s] += weight * h[a, i]
 
 
 @_loop
-def _high_backward(c, f, h, g, table, n, s, e, product, d_h, sums):
+def _high_backward(c, f, h, g, table, n, s, e, product, bar, sums):
     """A term with three or four factors."""
     k, target = table[n, 1], table[n, 0]
     for left in range(numba.uintp(2), k + numba.uintp(2)):
@@ -206,50 +206,55 @@ def _high_backward(c, f, h, g, table, n, s, e, product, d_h, sums):
             for i in range(s, e):
                 sums[k, i - s] += product[i - s] * h[a, i]
         for i in range(s, e):
-            d_h[a, i] += product[i - s] * f[k, i - s]
+            bar[a, i - s] += product[i - s] * f[k, i - s]
 
 
 @_loop
-def _begin(f, g, order, s, e, d_h, sums):
+def _begin(f, g, order, s, e, bar, sums):
     for k in range(numba.uintp(1), order + numba.uintp(1)):
         for i in range(e - s):
             sums[k, i] = 0
     for i in range(s, e):
-        d_h[0, i] = f[1, i - s] * g[0, i]
+        bar[0, i - s] = f[1, i - s] * g[0, i]
 
 
 @_loop
-def _end(f, order, s, e, d_h, sums):
+def _end(f, order, s, e, sums, bar, d_h):
     for k in range(numba.uintp(1), order + numba.uintp(1)):
+        for i in range(e - s):
+            bar[0, i] += sums[k, i] * f[k + numba.uintp(1), i]
+    for part in range(numba.uintp(d_h.shape[0])):
         for i in range(s, e):
-            d_h[0, i] += sums[k, i - s] * f[k + numba.uintp(1), i - s]
+            d_h[part, i] = bar[part, i - s]
 
 
 @_blocks
 def _activate_backward(family, h, value, first, second, table, coefficients, order, start, stop, g, d_h):
     """Derivatives by ``h`` in the columns from ``start`` to ``stop``, from ``g`` by the parts of ``f(h)``.
 
-    ``sums[k]`` collects the derivative by ``f^(k)``, which the value of ``h`` moves by ``f^(k+1)``.
+    They are collected in ``bar`` and written at the end of a block, so that ``d_h`` may be ``g`` itself. ``sums[k]``
+    collects the derivative by ``f^(k)``, which the value of ``h`` moves by ``f^(k+1)``.
     """
     f = np.empty((6, BLOCK), h.dtype)
     sums = np.empty((5, BLOCK), h.dtype)
+    bar = np.empty((h.shape[0], BLOCK), h.dtype)
     product = np.empty(BLOCK, h.dtype)
     x, highest = h[0], numba.uintp(order)
     for begin in range(start, stop, BLOCK):
         s, e = numba.uintp(begin), numba.uintp(min(begin + BLOCK, stop))
         _slopes(family, x, value, first, second, order + 1, s, e, f)
-        _begin(f, g, highest, s, e, d_h, sums)
+        _begin(f, g, highest, s, e, bar, sums)
         for part in range(numba.uintp(1), numba.uintp(h.shape[0])):
-            _first_backward(f, h, g, part, s, e, d_h, sums)
+            _first_backward(f, h, g, part, s, e, bar, sums)
         for n in range(numba.uintp(table.shape[0])):
             c, target, a, b = coefficients[n], table[n, 0], table[n, 2], table[n, 3]
             if table[n, 1] > 2:
-                _high_backward(c, f, h, g, table, n, s, e, product, d_h, sums)
+                _high_backward(c, f, h, g, table, n, s, e, product, bar, sums)
             elif a == b:
-                _square_backward(c, f, h, g, a, target, s, e, d_h, sums)
+                _square_backward(c, f, h, g, a, target, s, e, bar, sums)
             else:
-                _pair_backward(c, f, h, g, a, b, target, s, e, d_h, sums)
-        _end(f, highest, s, e, d_h, sums)
+                _pair_backward(c, f, h, g, a, b, target, s, e, bar, sums)
+        _end(f, highest, s, e, sums, bar, d_h)
 
 
 @_shared
@@ -278,7 +283,7 @@ def activate(threads, family, h, first, second, table, coefficients, order, out)
 
 
 def activate_backward(threads, family, h, value, first, second, table, coefficients, order, g, d_h):
-    """Derivatives by ``h`` from those by the parts of ``f(h)``."""
+    """Derivatives by ``h`` from those by the parts of ``f(h)``; ``d_h`` may be ``g`` itself."""
     if threads == 1:
         _activate_backward(family, h, value, first, second, table, coefficients, order, 0, h.shape[1], g, d_h)
     else:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numba
 
-from pinn.jets.numba_cpu import LOOP
+from pinn.jets.numba_cpu import BLOCKS, LOOP
 
-_row = numba.njit(fastmath={"contract", "nsz"}, cache=True, **LOOP)
-_points = numba.njit(error_model="numpy", nogil=True, cache=True)
-_shared = numba.njit(parallel=True, error_model="numpy", nogil=True, cache=True)
+_row = numba.njit(forceinline=True, **LOOP)
+_points = numba.njit(**BLOCKS)
+_shared = numba.njit(parallel=True, **BLOCKS)
 
 
 @_row

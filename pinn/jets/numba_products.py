@@ -7,50 +7,54 @@ from __future__ import annotations
 
 import numba
 
-from pinn.jets.numba_cpu import BLOCK, LOOP
+from pinn.jets.numba_cpu import BLOCK, BLOCKS, LOOP
 
-_loop = numba.njit(fastmath={"contract", "nsz"}, cache=True, **LOOP)
-_blocks = numba.njit(error_model="numpy", nogil=True, cache=True)
-_shared = numba.njit(parallel=True, error_model="numpy", nogil=True, cache=True)
-
-
-@_loop
-def _write(c, a, b, out):
-    for i in range(out.shape[0]):
-        out[i] = c * a[i] * b[i]
+_loop = numba.njit(**LOOP)
+_blocks = numba.njit(**BLOCKS)
+_shared = numba.njit(parallel=True, **BLOCKS)
 
 
 @_loop
-def _add(c, a, b, out):
-    for i in range(out.shape[0]):
-        out[i] += c * a[i] * b[i]
+def _write(c, a, left, b, right, target, s, e, out):
+    for i in range(s, e):
+        out[target, i] = c * a[left, i] * b[right, i]
+
+
+@_loop
+def _add(c, a, left, b, right, target, s, e, out):
+    for i in range(s, e):
+        out[target, i] += c * a[left, i] * b[right, i]
+
+
+@_loop
+def _zero(s, e, out):
+    for part in range(numba.uintp(out.shape[0])):
+        for i in range(s, e):
+            out[part, i] = 0
 
 
 @_blocks
 def _multiply(a, b, table, coefficients, start, stop, out):
-    for s in range(start, stop, BLOCK):
-        e = min(s + BLOCK, stop)
-        before = -1
-        for term in range(table.shape[0]):
-            target, left, right = table[term, 0], table[term, 1], table[term, 2]
+    for begin in range(start, stop, BLOCK):
+        s, e = numba.uintp(begin), numba.uintp(min(begin + BLOCK, stop))
+        before = numba.uintp(out.shape[0])
+        for n in range(numba.uintp(table.shape[0])):
+            target, left, right = table[n, 0], table[n, 1], table[n, 2]
             if target == before:
-                _add(coefficients[term], a[left, s:e], b[right, s:e], out[target, s:e])
+                _add(coefficients[n], a, left, b, right, target, s, e, out)
             else:
-                _write(coefficients[term], a[left, s:e], b[right, s:e], out[target, s:e])
+                _write(coefficients[n], a, left, b, right, target, s, e, out)
             before = target
 
 
 @_blocks
 def _multiply_backward(other, g, table, coefficients, side, start, stop, grad):
     """Derivatives by one factor, which stands in column ``side`` of the table; the other one in column 3 − side."""
-    for s in range(start, stop, BLOCK):
-        e = min(s + BLOCK, stop)
-        for part in range(grad.shape[0]):
-            for i in range(s, e):
-                grad[part, i] = 0
-        for term in range(table.shape[0]):
-            target, mine, its = table[term, 0], table[term, side], table[term, 3 - side]
-            _add(coefficients[term], g[target, s:e], other[its, s:e], grad[mine, s:e])
+    for begin in range(start, stop, BLOCK):
+        s, e = numba.uintp(begin), numba.uintp(min(begin + BLOCK, stop))
+        _zero(s, e, grad)
+        for n in range(numba.uintp(table.shape[0])):
+            _add(coefficients[n], g, table[n, 0], other, table[n, 3 - side], table[n, side], s, e, grad)
 
 
 @_shared

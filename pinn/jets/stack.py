@@ -20,7 +20,8 @@ from pinn.jets.capture import recording
 from pinn.jets.jet import Jet
 from pinn.jets.kernels import composition_table, fast, threads_for
 from pinn.jets.layout import JetLayout
-from pinn.jets.linear import linear, lower_precision, matrix_product
+from pinn.jets.linear import linear, lower_precision, matrix_product, multiply_into
+from pinn.jets.workspace import Workspace
 
 
 def dense_chain(jet: Jet, layers: Sequence[nn.Linear], activation: Activation) -> Jet:
@@ -61,11 +62,12 @@ class _Chain(torch.autograd.Function):
         precision = lower_precision(parts)
         table = composition_table(layout, parts.dtype)
         flat = parts.reshape(n_parts * n_points, -1)
+        room = Workspace()
         hidden: list[_Hidden] = []
         for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-            before = matrix_product(flat, weight.t(), precision)
+            before, after = (room.matrix(len(flat), len(weight), flat.dtype) for _ in range(2))
+            multiply_into(before, flat, weight.t(), precision)
             before[:n_points].add_(bias)
-            after = torch.empty_like(before)
             bases = function.bases(before[:n_points], after[:n_points])
             h, value = (t.numpy().reshape(n_parts, -1) for t in (before, after))
             pair = paired(bases, value[0])
@@ -76,7 +78,7 @@ class _Chain(torch.autograd.Function):
         outputs = matrix_product(flat, parameters[-2].t(), precision)
         outputs[:n_points].add_(parameters[-1])
         ctx.save_for_backward(parts, *parameters[::2])
-        ctx.hidden, ctx.last, ctx.precision = hidden, flat, precision
+        ctx.hidden, ctx.last, ctx.precision, ctx.room = hidden, flat, precision, room
         ctx.layout, ctx.function = layout, function
         return outputs.view(n_parts, n_points, -1)
 
@@ -85,27 +87,29 @@ class _Chain(torch.autograd.Function):
         parts, *weights = ctx.saved_tensors
         n_parts, n_points, _ = parts.shape
         grad = grads[0].reshape(n_parts * n_points, -1)
+        room = Workspace()
         found: list[Tensor | None] = []
         for place in range(len(weights) - 1, -1, -1):
             needs_weight, needs_bias = ctx.needs_input_grad[4 + 2 * place : 6 + 2 * place]
             inputs = ctx.last if place == len(weights) - 1 else ctx.hidden[place].inputs
             if place < len(weights) - 1:
-                grad = _through_activation(ctx, ctx.hidden[place], grad)
+                _through_activation(ctx, ctx.hidden[place], grad)
             found.append(grad[:n_points].sum(dim=0) if needs_bias else None)
             found.append(matrix_product(grad.t(), inputs, ctx.precision) if needs_weight else None)
-            if place or ctx.needs_input_grad[0]:
-                grad = matrix_product(grad, weights[place], ctx.precision)
-        d_parts = grad.view(parts.shape) if ctx.needs_input_grad[0] else None
+            if place:
+                below = room.matrix(len(grad), weights[place].shape[1], grad.dtype)
+                grad = multiply_into(below, grad, weights[place], ctx.precision)
+        d_parts = None
+        if ctx.needs_input_grad[0]:
+            d_parts = matrix_product(grad, weights[0], ctx.precision).view(parts.shape)
         return d_parts, None, None, None, *reversed(found)
 
 
-def _through_activation(ctx: Any, layer: _Hidden, grad: Tensor) -> Tensor:
-    """Derivatives by what went into an activation."""
-    result = torch.empty_like(grad)
+def _through_activation(ctx: Any, layer: _Hidden, grad: Tensor) -> None:
+    """Turn derivatives by the results of an activation into those by its argument, in place."""
     table = composition_table(ctx.layout, grad.dtype)
-    shape = layer.before.shape
+    rows = grad.numpy().reshape(layer.before.shape)
     numba_cpu.activate_backward(
         threads_for(grad.numel()), ctx.function.family, layer.before, layer.value, *layer.bases, *table,
-        ctx.layout.order, grad.numpy().reshape(shape), result.numpy().reshape(shape),
+        ctx.layout.order, rows, rows,
     )  # fmt: skip
-    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from pinn.names import hint
 from pinn.solve.collocation import Collocation
 from pinn.solve.judgement import Judge, describe_errors
-from pinn.solve.least_squares import Residuals
 from pinn.solve.scaling import LossScale
 from pinn.solve.snapshots import PointDiary
 from pinn.solve.stage import SolveStage
+from pinn.solve.steps import TermsNotFinite, objective_changed, take_step
 from pinn.solve.system import System
 from pinn.solve.task import Task
 from pinn.solve.trial import Trial
@@ -24,7 +24,6 @@ from training.blocks import BlockModule
 from training.configuration import instantiate
 from training.errors import ConfigurationError
 from training.module import Diverged, parameter_groups
-from training.optimizers.flat import NotFinite
 from training.schedules import StepSchedule
 from training.stages import OPTIMIZERS, SCHEDULES, Stage
 from training.stopping import StopRule
@@ -62,6 +61,7 @@ class SolveModule(BlockModule):
         self._kept_at = -1
         self._saved: dict[str, Any] = {}
         self._good: list[Tensor] = []
+        self._present: list[Tensor] = []
 
     # a stage begins
 
@@ -79,7 +79,9 @@ class SolveModule(BlockModule):
     def on_train_start(self) -> None:
         """Put the loss of the stage together, and what a checkpoint knows of its balance and its end."""
         stage = self._stage()
-        self.task = Task(self.system, self.model, self.collocation, stage, self.device)
+        average = self.average.model if stage.ema_decay is not None else None
+        assert average is None or isinstance(average, Trial)
+        self.task = Task(self.system, self.model, self.collocation, stage, self.device, average)
         if self._saved:
             self.task.balance.load_state_dict(self._saved["balance"])
             self.scale.load_state_dict(self._saved["scale"])
@@ -87,7 +89,7 @@ class SolveModule(BlockModule):
             self._last_loss, self._kept_at = self._saved["last_loss"], self._saved["kept_at"]
             self.latest_validation = dict(self._saved["validation"])
             self.task.weights_changed()
-        self._good = [parameter.detach().clone() for parameter in self.model.parameters()]
+        self._good, self._present = ([p.detach().clone() for p in self.model.parameters()] for _ in range(2))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The stage's optimizer and schedule; one of second order sees all weights as one list."""
@@ -108,10 +110,15 @@ class SolveModule(BlockModule):
             objective_changed(optimizer)
         self._keep_points(step)
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
+        torch._foreach_copy_(self._present, [parameter.detach() for parameter in self.model.parameters()])
+        scale = self.scale if stage.precision == "16-mixed" else None
         try:
-            terms = _STEPS[stage.closure](self, optimizer)
-        except NotFinite as error:
-            raise Diverged(self._divergence(_not_finite(task.objective.values()), step)) from error
+            taken = take_step(stage.closure, optimizer, task.objective, stage.clip, scale)
+        except TermsNotFinite as error:
+            raise Diverged(self._divergence(error.names, step)) from error
+        # their loss was a number
+        self._good, self._present = self._present, self._good
+        terms, self.gradient_norm = taken.terms, taken.gradient_norm
         if task.balance_after(step + 1):
             objective_changed(optimizer)
         self._last_loss = float(terms["loss"])
@@ -121,10 +128,10 @@ class SolveModule(BlockModule):
     def _follow_schedule(self, terms: Mapping[str, Tensor]) -> None:
         schedule = self._schedule()
         if schedule.observes is not None:
-            schedule.observe(self._observed(schedule.observes, terms))
+            schedule.observe(self._value_of(schedule.observes, terms))
         schedule.step()
 
-    def _observed(self, name: str, terms: Mapping[str, Tensor]) -> float:
+    def _value_of(self, name: str, terms: Mapping[str, Tensor]) -> float:
         """The value of a step that a schedule follows."""
         known: dict[str, Tensor | float] = {**terms, **self.latest_validation}
         if self.gradient_norm is not None:
@@ -136,58 +143,6 @@ class SolveModule(BlockModule):
         raise ConfigurationError(
             f"stages.{self.stage_name}.schedule.observes: there is no {name}; {hint(name, [*known, *self.judge.names])}"
         )
-
-    def _first_order_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
-        """Gradient, then step; a gradient that overflowed in float16 is left out."""
-        objective, stage, step = self._task().objective, self._stage(), self.trainer.global_step
-        scaled = stage.precision == "16-mixed"
-        terms = objective.gradients(self.scale.value if scaled else 1.0)
-        self._require_finite(terms, step)
-        gradients = [p.grad for p in objective.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        self.gradient_norm = norm.detach()
-        overflow = not bool(torch.isfinite(norm))
-        if scaled:
-            self.scale.update(overflow)
-        elif overflow:
-            raise Diverged(self._divergence(["the gradient"], step))
-        if overflow:
-            return terms
-        if stage.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(objective.parameters, stage.clip, norm)
-        self._remember_good()
-        optimizer.step()
-        return terms
-
-    def _closure_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
-        """A step of an optimizer that evaluates the loss itself; the terms are those of the loss it returns."""
-        objective, step = self._task().objective, self.trainer.global_step
-        evaluated: dict[float, dict[str, Tensor]] = {}
-
-        def closure() -> Tensor:
-            terms = objective.gradients()
-            evaluated[float(terms["loss"])] = terms
-            return terms["loss"]
-
-        self._remember_good()
-        loss = optimizer.step(closure)  # type: ignore[arg-type]
-        found = evaluated.get(float(loss))
-        if found is None:
-            # nothing was evaluated: the optimizer has no further step on this loss
-            found = objective.values()
-        self._require_finite(found, step)
-        self.gradient_norm = None
-        return found
-
-    def _least_squares_step(self, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
-        """A step of an optimizer that asks for residuals and their Jacobian; the terms are those after it."""
-        objective, step = self._task().objective, self.trainer.global_step
-        self._remember_good()
-        optimizer.step(Residuals(objective))  # type: ignore[call-overload]
-        terms = objective.values()
-        self._require_finite(terms, step)
-        self.gradient_norm = None
-        return terms
 
     # what is measured
 
@@ -242,17 +197,10 @@ class SolveModule(BlockModule):
         self._finite.clear()
 
     def restore_good_weights(self) -> None:
-        """Put back the weights from before the step that diverged."""
+        """Put back the last weights whose loss was a number."""
         with torch.no_grad():
             for parameter, good in zip(self.model.parameters(), self._good, strict=True):
                 parameter.copy_(good)
-
-    def _remember_good(self) -> None:
-        torch._foreach_copy_(self._good, [parameter.detach() for parameter in self.model.parameters()])
-
-    def _require_finite(self, terms: Mapping[str, Tensor], step: int) -> None:
-        if not math.isfinite(float(terms["loss"])):
-            raise Diverged(self._divergence(_not_finite(terms), step))
 
     def _divergence(self, names: list[str], step: int) -> str:
         many = len(names) > 1
@@ -316,33 +264,3 @@ class SolveModule(BlockModule):
     def _stage(self) -> SolveStage:
         assert isinstance(self.stage, SolveStage), "enter_stage comes first"
         return self.stage
-
-
-Step = Callable[[SolveModule, torch.optim.Optimizer], Mapping[str, Tensor]]
-
-_STEPS: dict[str | None, Step] = {
-    None: SolveModule._first_order_step,
-    "loss": SolveModule._closure_step,
-    "least_squares": SolveModule._least_squares_step,
-}
-"""How to take a step, by what the optimizer asks for."""
-
-
-def _not_finite(terms: Mapping[str, Tensor]) -> list[str]:
-    """The terms that are to blame, or what else can be said."""
-    bad = [name for name, value in terms.items() if name != "loss" and not bool(torch.isfinite(value))]
-    return bad or ["the loss or its gradient"]
-
-
-def objective_changed(optimizer: torch.optim.Optimizer) -> None:
-    """Tell an optimizer that points or weights of the loss are other ones than at its last step.
-
-    Those of `training.optimizers` keep what they know of the curvature where that is sound. torch's L-BFGS would
-    subtract gradients of two different losses, so it begins anew.
-    """
-    if not any(optimizer.state.values()):
-        return
-    if hasattr(optimizer, "objective_changed"):
-        optimizer.objective_changed()
-    elif isinstance(optimizer, torch.optim.LBFGS):
-        optimizer.state.clear()

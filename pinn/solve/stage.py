@@ -113,6 +113,12 @@ def _build(spec: dict[str, Any], allowed: tuple[str, ...], example: str) -> Any:
 
 def _impossible(stage: SolveStage) -> Any:
     """What does not go together, a sentence each."""
+    sampler = None if stage.sampler is None else instantiate(stage.sampler, SAMPLERS)
+    if sampler is not None and sampler.needs_uncertainty and stage.ema_decay is None:
+        yield (
+            f"{type(sampler).__name__} asks how unsure the network is, which the average of the weights answers: set "
+            "ema_decay (0.99, for example), or choose pinn.sampling.RAD"
+        )
     closure = stage.closure
     optimizer = stage.optimizer["_target_"].rpartition(".")[2]
     if closure is None:
@@ -124,7 +130,7 @@ def _impossible(stage: SolveStage) -> Any:
         )
     if stage.clip is not None:
         yield f"{optimizer} chooses the length of its steps itself: leave out clip"
-    every = None if stage.sampler is None else instantiate(stage.sampler, SAMPLERS).every
+    every = None if sampler is None else sampler.every
     if closure == "loss" and every is not None and every < stage.frozen:
         yield (
             f"{optimizer} learns the curvature on points that stay for frozen={stage.frozen} steps, but the sampler "

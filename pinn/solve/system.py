@@ -142,6 +142,14 @@ class System:
             found = self.residuals(trial, group, 0, len(points))
             return torch.stack([scales[name] * found[name].square() for name in self.equations]).sum(0).sqrt()
 
+    def values(self, trial: Trial, points: Tensor) -> Tensor:
+        """All fields at any points (n, d): (n, n_fields), without graph."""
+        problem = self.problem
+        with torch.no_grad():
+            prepared = prepare(problem, trial.network, points, JetLayout(problem.coordinates))
+            fields = fields_at(trial.network, prepared, trial.values(problem))
+            return torch.stack([fields[name].value for name in problem.fields], dim=1)
+
     def _ask(self, residuals: Any, points: Tensor | None = None) -> tuple[JetLayout, tuple[str, ...]]:
         names: list[str] = []
 

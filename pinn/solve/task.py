@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pinn.sampling.sampler import PointFunction
+from pinn.sampling.uncertainty import disagreement
 from pinn.solve.collocation import Collocation, in_chunks
 from pinn.solve.objective import Objective, Weights
 from pinn.solve.stage import BALANCES, SolveStage
@@ -29,6 +32,7 @@ class Task:
         collocation: the points.
         stage: weights, balance, chunks, precision.
         device: of the weights.
+        average: of the weights, the second opinion of samplers that ask how unsure the network is.
 
     Attributes:
         objective: the loss at present.
@@ -39,10 +43,16 @@ class Task:
     objective: Objective
 
     def __init__(
-        self, system: System, trial: Trial, collocation: Collocation, stage: SolveStage, device: torch.device
+        self,
+        system: System,
+        trial: Trial,
+        collocation: Collocation,
+        stage: SolveStage,
+        device: torch.device,
+        average: Trial | None = None,
     ) -> None:
         self.system, self.trial, self.collocation, self.stage = system, trial, collocation, stage
-        self.device = device
+        self.device, self.average = device, average
         self.moved = False
         self._conditions = [
             system.condition_points(name, given.to(device)) for name, given in collocation.conditions.items()
@@ -67,7 +77,7 @@ class Task:
         """
         scales = self.term_weights
         residual = in_chunks(lambda points: self.system.magnitude(self.trial, points, scales), self.stage.chunk)
-        self.moved = self.collocation.resample(step, residual)
+        self.moved = self.collocation.resample(step, residual, self._uncertainty())
         if self.moved:
             origin = self.collocation.sampler.origin
             for term in self.system.equations:
@@ -99,6 +109,13 @@ class Task:
             if own is not None:
                 points[term] = own.to(self.device)
         self.objective.weights = Weights(self.term_weights, points)
+
+    def _uncertainty(self) -> PointFunction | None:
+        """How far the trained weights and their average are apart."""
+        if self.average is None:
+            return None
+        members = [partial(self.system.values, trial) for trial in (self.trial, self.average)]
+        return in_chunks(disagreement(members), self.stage.chunk)
 
     def _follow_points(self) -> None:
         """A loss on exactly the points of the sampler."""

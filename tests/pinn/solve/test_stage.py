@@ -51,6 +51,10 @@ def test_what_each_optimizer_asks_for():
         ({"balance": {"_target_": "pinn.weighting.GradNorm", "evry": 3}}, r"evry"),
         ({"schedule": {"_target_": "training.schedules.Cosine", "final": 2.0}}, r"final=2"),
         ({"loss_weights": {"momentum": -1.0}}, r"greater than or equal to 0"),
+        (
+            {"sampler": {"_target_": "pinn.sampling.Uncertainty", "n": 9, "every": 10, "candidates": 90}},
+            r"Uncertainty asks how unsure the network is.*set ema_decay",
+        ),
         ({"sampler": None}, r"stages\.first\.sampler is null, but there is no stage before it"),
         ({"stop": {"plateau_patience": 0}}, r"greater than or equal to 1"),
         ({"frozn": 3}, r"unknown key; did you mean stages\.first\.frozen\?"),

@@ -127,13 +127,9 @@ def test_a_loss_that_is_not_finite_names_its_term_and_keeps_the_last_good_weight
     assert all(value.isfinite().all() for key, value in content["state_dict"].items() if key != "_extra_state")
     kept = load(folder(tmp_path) / LAST_GOOD, Breaking(after=1))
     trained = {key.removeprefix("model."): v for key, v in content["state_dict"].items() if key.startswith("model.")}
-    if kind is PLAIN:
-        # the weights of the last loss that was a number are those before the last step
-        assert all(value.isfinite().all() for value in kept.network.state_dict().values())
-        assert any(not torch.equal(trained[key], value) for key, value in kept.network.state_dict().items())
-    else:
-        # a step of second order is taken back
-        assert all(torch.equal(trained[key], value) for key, value in kept.network.state_dict().items())
+    # the last weights with a loss are those before the last step
+    assert all(value.isfinite().all() for value in kept.network.state_dict().values())
+    assert any(not torch.equal(trained[key], value) for key, value in kept.network.state_dict().items())
 
 
 def test_a_stage_ends_at_its_target_and_the_next_one_goes_on_with_its_points(tmp_path, capsys):
@@ -172,6 +168,16 @@ def test_validation_judges_the_average_where_there_is_one(tmp_path):
         error[name] = float((u - exact).norm() / exact.norm())
     assert module.latest_validation["relative_l2"] == pytest.approx(error["average"], rel=1e-9)
     assert not math.isclose(error["trained"], error["average"], rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["Uniform", "LatinHypercube", "Sobol", "RAD", "RARD", "RARG", "R3", "Uncertainty"])
+def test_every_sampler_serves_a_stage(tmp_path, kind):
+    changes = {"RARD": {"add": 5, "maximum": 50}, "RARG": {"add": 5, "maximum": 50}}.get(kind, {})
+    candidates = {"candidates": 120} if kind in ("RAD", "RARD", "RARG", "Uncertainty") else {}
+    sampler = {"_target_": f"pinn.sampling.{kind}", "n": 40, "every": 4, **candidates, **changes}
+    module = train(tmp_path, "Decay", {"only": PLAIN | {"sampler": sampler, "ema_decay": 0.9}})
+    assert module.collocation.sampler.changes == 2
+    assert rows(tmp_path, "points")[12] == (50 if changes else 40)
 
 
 def test_term_weights_that_name_nothing_are_refused_before_training(tmp_path):
