@@ -22,8 +22,8 @@ NOT_IDENTITY = ("run", "tracker", "hardware", "engine", "checkpoint_seconds", "h
 
 CONFIG, PHASES, LOCK = "config.yaml", "phases.json", ".lock"
 
-BOOKKEEPING = {CONFIG, LOCK, "environment.json", "metrics.jsonl", "wandb"}
-"""What stands in a folder before anything is computed."""
+BOOKKEEPING = {CONFIG, PHASES, LOCK, "environment.json", "metrics.jsonl", "wandb"}
+"""What stands in a folder before anything is computed that is worth keeping."""
 
 
 class RunFolder:

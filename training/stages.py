@@ -20,6 +20,10 @@ def _full_name(word: object) -> object:
     return SHORT_NAMES.get(str(word), word)
 
 
+Precision = Annotated[PrecisionName, BeforeValidator(_full_name)]
+"""A precision by its full or its short name."""
+
+
 class Stage(Settings):
     """Settings of one stage; a half derives its own class to add what its data or losses need."""
 
@@ -36,7 +40,7 @@ class Stage(Settings):
     schedule: dict[str, Any] = Field(default_factory=lambda: {"_target_": "training.schedules.Constant"})
     """``_target_`` and arguments of a `training.schedules.Schedule`: the factor on the learning rate."""
 
-    precision: Annotated[PrecisionName, BeforeValidator(_full_name)] = "32-true"
+    precision: Precision = "32-true"
     """Type of weights (``true``) or of the matrix products (``mixed``)."""
 
     accumulate: int = Field(default=1, ge=1)

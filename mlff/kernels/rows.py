@@ -14,7 +14,7 @@ from torch import Tensor
 from mlff.kernels import numba_cpu
 from mlff.kernels.reference import EdgeList
 
-LARGEST_NUMBER_OF_THREADS = numba.get_num_threads()
+LARGEST_NUMBER_OF_THREADS = int(vars(numba.config)["NUMBA_NUM_THREADS"])
 """What numba starts with: all cores, unless NUMBA_NUM_THREADS says otherwise."""
 
 
@@ -113,7 +113,11 @@ def message_reverse_backward(
 
 def use_threads_of_torch() -> None:
     """Let the kernels run with as many threads as torch."""
-    numba.set_num_threads(min(torch.get_num_threads(), LARGEST_NUMBER_OF_THREADS))
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, LARGEST_NUMBER_OF_THREADS))
+    # at its first start numba gives the OpenMP library, which torch may share, a number of its own
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _channels(features: Tensor, vectors: Tensor | None) -> int:

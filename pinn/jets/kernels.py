@@ -14,7 +14,7 @@ from pinn.jets.layout import JetLayout
 
 _log = logging.getLogger(__name__)
 
-LARGEST_NUMBER_OF_THREADS = numba.get_num_threads()
+LARGEST_NUMBER_OF_THREADS = int(vars(numba.config)["NUMBA_NUM_THREADS"])
 """What numba starts with: all cores, unless NUMBA_NUM_THREADS says otherwise."""
 
 WORTH_SHARING = 1 << 15
@@ -76,10 +76,14 @@ def _obstacle(device: str, dtype: torch.dtype) -> str:
 
 def threads_for(size: int) -> int:
     """Let numba run with as many threads as torch, and say how many are worth it for an array of this size."""
-    threads = min(torch.get_num_threads(), LARGEST_NUMBER_OF_THREADS)
+    wanted = torch.get_num_threads()
+    threads = min(wanted, LARGEST_NUMBER_OF_THREADS)
     if threads == 1 or size < WORTH_SHARING:
         return 1
     numba.set_num_threads(threads)
+    # at its first start numba gives the OpenMP library, which torch may share, a number of its own
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
     return threads
 
 

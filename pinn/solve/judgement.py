@@ -13,6 +13,7 @@ from pinn.residuals import fields_at
 from pinn.solve.results import RELATIVE_L2, RESIDUAL
 from pinn.solve.system import PointGroup, System
 from pinn.solve.trial import Trial
+from training.errors import InputError
 
 SEED = 20240229
 """Of the points on which the residual is measured; they are the same in every run."""
@@ -37,6 +38,9 @@ class Judge:
     Attributes:
         points: (n, d) float64, where errors are stated.
         reference: per field (n,) float64; empty without a reference.
+
+    Raises:
+        InputError: if a reference value is not finite.
     """
 
     def __init__(self, system: System, residual_points: int, chunk: int) -> None:
@@ -44,6 +48,7 @@ class Judge:
         self.system, self.chunk = system, chunk
         self.points = problem.evaluation_points()
         self.reference = {} if problem.reference is None else problem.reference.values(self.points)
+        _require_finite(self.reference, problem.title)
         interior = problem.domain.sample(residual_points, torch.Generator().manual_seed(SEED), "sobol")
         self._values = PointGroup(self.points, JetLayout(problem.coordinates), ())
         self._residuals = system.equation_points(interior)
@@ -102,6 +107,16 @@ def describe_errors(metrics: Mapping[str, float]) -> str:
     """Error and residual on one line."""
     residual = f"residual {metrics[RESIDUAL]:.3g}"
     return f"relative L2 error {metrics[RELATIVE_L2]:.3g}, {residual}" if RELATIVE_L2 in metrics else residual
+
+
+def _require_finite(reference: Mapping[str, Tensor], title: str) -> None:
+    for name, values in reference.items():
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise InputError(
+                f"The reference of {title} is not finite at {bad} of {len(values)} evaluation points of {name}, so no "
+                "error can be stated. Check the arguments of the problem (problem.…)."
+            )
 
 
 def _rows(kind: Any, n: int, chunk: int) -> Iterator[Rows]:

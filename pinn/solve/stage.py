@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from training.configuration import instantiate
 from training.errors import ConfigurationError
-from training.stages import SCHEDULES, PrecisionName, Stage, _full_name
+from training.stages import SCHEDULES, Precision, Stage
 from training.stopping import StopSettings
 
 SAMPLERS = ("pinn.sampling.",)
@@ -25,7 +25,7 @@ Closure = Literal["loss", "least_squares"] | None
 class SolveStage(Stage):
     """One stage of `pinn.solve.module.SolveModule`."""
 
-    precision: Annotated[PrecisionName, BeforeValidator(_full_name)] = "64-true"
+    precision: Precision = "64-true"
     """Type of weights (``true``) or of the matrix products (``mixed``)."""
 
     loss_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)

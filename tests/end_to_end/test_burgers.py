@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 TINY = [
     "experiment=burgers",
+    "stages=adam_ssbroyden",
     "tracker=none",
     "hardware=cpu",
     "hardware.threads=1",
@@ -94,8 +95,8 @@ def test_a_run_killed_in_every_stage_equals_an_uninterrupted_one(limbeck, whole,
         ),
         (["stages.ssbroyden.sampler.every=5"], ["frozen=20 steps, but the sampler moves them every 5"]),
         (["problem=burger"], ["did you mean problem=burgers"]),
-        (["problem.viscosity=-1"], ["viscosity"]),
-        (["stages.adam.loss_weights={momentm: 1}"], ["there is no term momentm; did you mean momentum?"]),
+        (["problem.viscosity=-1"], ["ν = -1"]),
+        (["+stages.adam.loss_weights.momentm=1"], ["there is no term momentm; did you mean momentum?"]),
     ],
 )
 def test_an_impossible_run_is_refused_with_a_remedy(limbeck, tmp_path, words, complaints):

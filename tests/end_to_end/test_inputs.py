@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
 def require_nothing_spent(root: Path) -> None:
     """No structure was sampled, no label made, no step trained, and no run folder is left."""
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert list(root.rglob("config.yaml")) == []
+    spent = [path for name in ("structures", "labels", "*.ckpt", "*.safetensors") for path in root.rglob(name)]
+    assert spent == []
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ class TestState:
         calculator = StudentCalculator(student_file, device="cpu")
         calculator.calculate(molecule("H2O"))
         assert given == [1, 2]
-        large = quartz_like() * (3, 3, 3)
+        large = quartz_like() * (4, 4, 4)
         calculator.calculate(large)
         neighbors = neighbor_list(large.positions, large.cell.array, large.pbc, calculator.model.cutoff)
         assert len(neighbors.senders) > FEW_EDGES

@@ -1,5 +1,9 @@
 """Every CPU kernel against the plain-torch reference: results, and the derivatives of a loss through them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -175,3 +179,14 @@ class TestChoice:
             choose("auto", torch.device("cuda"), torch.float32)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "cannot be used" in caplog.text
+
+
+def test_the_first_kernel_of_a_process_leaves_torch_its_number_of_threads():
+    code = (
+        "import torch; torch.set_num_threads(1); "
+        "from mlff.kernels import nodes, rows; rows.use_threads_of_torch(); nodes.silu(torch.ones(2, 2)); "
+        "print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    assert process.stdout.strip() == "1", process.stderr
