@@ -69,7 +69,7 @@ SATISFIED = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "domain", "solution", "names"), SATISFIED, ids=lambda case: repr(case)[:40])
+@pytest.mark.parametrize(("condition", "domain", "solution", "names"), SATISFIED, ids=[repr(case[0])[:40] for case in SATISFIED])
 class TestEverySoftCondition:
     def test_is_satisfied_by_its_solution_to_rounding(self, condition, domain, solution, names):
         found, _ = residuals(condition, domain, solution)
@@ -164,7 +164,7 @@ COMPLAINTS = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "message"), COMPLAINTS, ids=lambda case: repr(case)[:40])
+@pytest.mark.parametrize(("condition", "message"), COMPLAINTS, ids=[repr(case[0])[:40] for case in COMPLAINTS])
 def test_mistakes_are_named(condition, message):
     (complaint,) = condition.complaints(STRIP, ("u",), ())
     assert re.search(message, complaint), complaint
