@@ -69,7 +69,9 @@ SATISFIED = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "domain", "solution", "names"), SATISFIED, ids=[repr(case[0])[:40] for case in SATISFIED])
+@pytest.mark.parametrize(
+    ("condition", "domain", "solution", "names"), SATISFIED, ids=[repr(case[0])[:40] for case in SATISFIED]
+)
 class TestEverySoftCondition:
     def test_is_satisfied_by_its_solution_to_rounding(self, condition, domain, solution, names):
         found, _ = residuals(condition, domain, solution)
