@@ -7,16 +7,15 @@ import pytest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
+# a busy machine takes longer and does not train less
+WITHOUT_TIME_LIMITS = ["stages.forces.max_minutes=null", "stages.energy.max_minutes=null"]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, limbeck):
-    """A finished quick run: its process and its folder.
-
-    Without the limits of time, so that a busy machine takes longer and does not train less.
-    """
+    """A finished quick run: its process and its folder."""
     root = tmp_path_factory.mktemp("runs")
-    unlimited = ["stages.forces.max_minutes=null", "stages.energy.max_minutes=null"]
-    process = limbeck.train(["experiment=quick", f"run.root={root}", *unlimited])
+    process = limbeck.train(["experiment=quick", f"run.root={root}", *WITHOUT_TIME_LIMITS])
     (config,) = root.glob("quick/*/config.yaml")
     return process, config.parent
 
@@ -76,7 +75,7 @@ class TestQuickRun:
     def test_the_same_command_says_that_it_is_finished(self, limbeck, finished):
         folder = finished[1]
         before = (folder / "student.safetensors").read_bytes()
-        again = limbeck.train(["experiment=quick", f"run.root={folder.parent.parent}"])
+        again = limbeck.train(["experiment=quick", f"run.root={folder.parent.parent}", *WITHOUT_TIME_LIMITS])
         assert again.returncode == 0
         assert "finished" in again.stdout
         assert (folder / "student.safetensors").read_bytes() == before
