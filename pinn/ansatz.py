@@ -163,9 +163,18 @@ class Ansatz:
         factors += [self._robin(condition, coordinates) for condition in self._sloped() if isinstance(condition, Robin)]
         initial = self._initial(field)
         if initial is not None:
-            start = self.domain.distance(coordinates, f"{self.domain.time}=min")
+            start = self._departure(initial, coordinates)
             factors.append(prod([start] * max(initial.orders(field)), start=start))
         return prod(factors[1:], start=factors[0]) if factors else None
+
+    def _departure(self, initial: Initial, coordinates: Coordinates) -> Any:
+        """``τ`` of `Initial`."""
+        assert self.domain.time is not None
+        elapsed = self.domain.distance(coordinates, f"{self.domain.time}=min")
+        if initial.ramp is None:
+            return elapsed
+        low, high = self.domain.bounds[self.domain.time]
+        return torch.tanh(elapsed * ((high - low) / initial.ramp))
 
     def _robin(self, condition: Robin, coordinates: Coordinates) -> Any:
         """``exp(−ψ α/β)`` with a ψ that vanishes on the face and has the slope 1 outwards."""

@@ -9,6 +9,7 @@ from pinn.configuration import SolveSettings
 from pinn.problem import Problem
 from pinn.solve.facts import SolveFacts
 from pinn.solve.stage import SolveStage
+from pinn.solve.words import condition_in_words, domain_in_words, network_in_words, reference_in_words
 from training.context import RunContext
 from training.environment import FILE as ENVIRONMENT
 
@@ -38,11 +39,11 @@ def gather_facts(
         coordinates=problem.coordinates,
         bounds=problem.domain.bounds,
         fields=problem.fields,
-        domain=repr(problem.domain),
-        conditions={c.name: f"{c!r}, {'exact' if c.hard else 'learned'}" for c in problem.conditions},
+        domain=domain_in_words(problem.domain),
+        conditions={condition.name: condition_in_words(condition) for condition in problem.conditions},
         ansatz=_ansatz(problem),
-        reference="" if problem.reference is None else _first_line(problem.reference),
-        network={key: value for key, value in architecture.items() if value not in (None, 0)},
+        reference="" if problem.reference is None else reference_in_words(problem.reference),
+        network=network_in_words(architecture),
         stages={name: in_words(stage) for name, stage in settings.stages.items()},
         sampling=_spec(first.sampler) if first.sampler else "",
         seeds={"run": settings.seed},
@@ -78,7 +79,3 @@ def _spec(spec: dict[str, Any]) -> str:
     name = str(spec["_target_"]).rpartition(".")[2]
     arguments = ", ".join(f"{key}={value}" for key, value in spec.items() if key != "_target_" and value is not None)
     return f"{name}({arguments})"
-
-
-def _first_line(thing: Any) -> str:
-    return (type(thing).__doc__ or type(thing).__name__).strip().splitlines()[0]

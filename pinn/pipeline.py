@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from pinn.configuration import SolveSettings
 from pinn.facts import gather_facts
 from pinn.names import hint
 from pinn.problem import Problem
+from pinn.references import cache
 from pinn.solve.collocation import Collocation
 from pinn.solve.examination import accuracy, examine, residual_rms
 from pinn.solve.export import FILE_NAME, load, save_network
@@ -65,12 +67,13 @@ def run(settings: SolveSettings, context: RunContext, problem: Problem | None = 
     """
     if context.folder.done(FINISHED):
         return _finished_before(context)
-    problem = build_problem(settings) if problem is None else problem
+    with _announcing(context):
+        problem = build_problem(settings) if problem is None else problem
     system = System(problem)
     check(settings, system)
     trial = untrained(problem, settings.network, settings.seed)
     _introduce(problem, trial, context)
-    with _phase(context, "reference"):
+    with _phase(context, "reference"), _announcing(context):
         judge = Judge(system, settings.validation.residual_points, settings.validation.chunk)
         before = residual_rms(system, trial, judge.points, settings.validation.chunk)
     module = train(system, trial, judge, settings, context)
@@ -202,6 +205,31 @@ def _announce(passed: bool, verdict: str, context: RunContext) -> None:
     if not passed:
         raise GateFailed(f"{verdict}\nAll files are kept in {context.folder.path}.")
     context.progress.say(verdict)
+
+
+class _Announcer(logging.Handler):
+    """Says to the user what a module logs."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.say(record.getMessage())
+
+
+@contextmanager
+def _announcing(context: RunContext) -> Iterator[None]:
+    """Tell of a reference before it is computed, which happens wherever its values are first asked for."""
+    logger, handler = logging.getLogger(cache.__name__), _Announcer(context.progress.say)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 @contextmanager

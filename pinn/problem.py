@@ -72,6 +72,7 @@ class Problem(metaclass=_Constructed):
             coordinates and unknown parameters, matched by their names.
         conditions: on the boundary, at the start, at points.
         parameters: unknown numbers of an inverse problem, by name.
+        truth: of them those whose true value is known, as it is for made-up measurements: it judges what was found.
         reference: the solution to compare with, or None.
         arguments: what the problem was constructed from, by name.
     """
@@ -87,6 +88,7 @@ class Problem(metaclass=_Constructed):
     unless given."""
     conditions: Sequence[Condition] = ()
     parameters: Mapping[str, Unknown] = {}
+    truth: Mapping[str, float] = {}
     reference: Reference | None = None
     arguments: dict[str, Any]
 

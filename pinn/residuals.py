@@ -193,13 +193,15 @@ def default_chunk(network: Network, layout: JetLayout) -> int:
     return max(256, room // per_point)
 
 
-def accumulate(parts: Iterable[Callable[[], Tensor]], parameters: Sequence[Tensor]) -> Tensor:
+def accumulate(parts: Iterable[Callable[[], Tensor]], parameters: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     """A loss that is a sum over chunks, and its gradients added up in ``.grad``; memory is that of one chunk.
 
     Args:
         parts: each computes the share of one chunk: the sum, not the mean, over its points, divided by the number of
             points of the whole.
         parameters: their ``.grad`` is added to; None counts as zero.
+        scale: factor on each share before its backward pass; its gradients are divided by it again before they are
+            added, so that their sum is that of the loss.
 
     Returns:
         The loss, without graph.
@@ -207,7 +209,18 @@ def accumulate(parts: Iterable[Callable[[], Tensor]], parameters: Sequence[Tenso
     total: Tensor | None = None
     for part in parts:
         share = part()
-        share.backward(inputs=list(parameters))
+        if scale == 1.0:
+            share.backward(inputs=list(parameters))
+        else:
+            _add_unscaled(share, parameters, scale)
         total = share.detach() if total is None else total + share.detach()
     assert total is not None
     return total
+
+
+def _add_unscaled(share: Tensor, parameters: Sequence[Tensor], scale: float) -> None:
+    gradients = torch.autograd.grad(share * scale, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            gradient = gradient / scale
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -19,7 +19,9 @@ class Initial(Condition):
 
     Soft: the residuals are ``u − u₀`` and ``u_t − v₀``.
 
-    Hard: ``u = u₀ + τ N`` with ``τ = (t − start)/duration``; with both given, ``u = u₀ + (t − start) v₀ + τ² N``.
+    Hard: ``u = u₀ + τ N`` with ``τ = (t − start)/duration``; with both given, ``u = u₀ + (t − start) v₀ + τ² N``. With
+    a ``ramp`` ``τ = tanh((t − start)/ramp)``, which soon is one: then N is as large as the solution at all times, where
+    ``τ²`` of a fast wave asks for a hundred times more at the start.
 
     >>> Initial(u=lambda x: -torch.sin(torch.pi * x), hard=True)
     >>> Initial(u=lambda x: torch.sin(x), u_t=0.0)
@@ -31,6 +33,8 @@ class Initial(Condition):
         values: by field, or by field and the name of the time (``u_t``, ``u_tt``); a number or a function of named
             coordinates and unknown parameters.
         time: name of the time coordinate.
+        ramp: of a hard condition: time after which the solution is free of its start; None: the whole duration, and
+            ``τ`` without tanh.
     """
 
     def __init__(
@@ -40,9 +44,11 @@ class Initial(Condition):
         hard: bool = False,
         n_points: int | None = None,
         time: str = "t",
+        ramp: float | None = None,
         **values: Value,
     ) -> None:
         self.time = time
+        self.ramp = ramp
         super().__init__(name, values, hard, n_points)
 
     @property
@@ -84,6 +90,8 @@ class Initial(Condition):
             if self._split(key)[0] not in fields:
                 found.append(f"there is no field {key!r}; {hint(key, names)}")
             found += wrong_value(key, value, (*domain.space, *parameters))
+        if self.ramp is not None and not (self.hard and self.ramp > 0):
+            found.append(f"ramp={self.ramp}: a positive time, and for a hard condition only.")
         for name in self.fields:
             orders = sorted(self.orders(name))
             if self.hard and orders != list(range(len(orders))):

@@ -24,17 +24,24 @@ class Wave(Problem):
 
     Args:
         speed: c, positive.
-        hard: whether start and ends hold exactly, ``u = sin πx + ½ sin 4πx + t² x (1 − x) N``, or enter the loss.
+        hard: whether start and ends hold exactly, ``u = sin πx + ½ sin 4πx + tanh²(t/ramp) x (1 − x) N``, or enter the
+            loss.
+        ramp: of the hard form; None: ``t²`` for ``tanh²(t/ramp)``.
     """
 
     formula = r"u_{tt} = c^2\,u_{xx}"
 
-    def __init__(self, speed: float = 2.0, hard: bool = True) -> None:
+    def __init__(self, speed: float = 2.0, hard: bool = True, ramp: float | None = 0.3) -> None:
         self.title = f"Wave equation, c = {speed:g}"
         self.speed = speed
         self.domain = Interval(x=(0, 1)) * Time(0, 1)
         self.conditions = [
-            Initial(u=lambda x: torch.sin(torch.pi * x) + 0.5 * torch.sin(4 * torch.pi * x), u_t=0.0, hard=hard),
+            Initial(
+                u=lambda x: torch.sin(torch.pi * x) + 0.5 * torch.sin(4 * torch.pi * x),
+                u_t=0.0,
+                hard=hard,
+                ramp=ramp if hard else None,
+            ),
             Dirichlet(u=0.0, hard=hard),
         ]
         self.reference = Exact(self.coordinates, {"u": self.solution})

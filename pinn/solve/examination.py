@@ -49,13 +49,13 @@ def examine(
         chunk: points evaluated together, at most.
     """
     judge, problem = module.judge, solution.problem
-    floor = None if problem.reference is None else problem.reference.floor
+    floors = {} if problem.reference is None else problem.reference.floors
     evaluation = evaluate(solution, judge.system, judge.points, judge.reference, chunk)
     record = module.record
     return Results(
         evaluation=evaluation,
         errors={
-            name: field_error(evaluation.solution[name], exact, floor)
+            name: field_error(evaluation.solution[name], exact, floors.get(name))
             for name, exact in evaluation.reference.items()
             if np.any(exact)
         },
@@ -142,7 +142,7 @@ def _conditions(system: System, trial: Trial, collocation: Collocation) -> dict[
 
 
 def _parameters(solution: Solution) -> dict[str, FoundParameter]:
-    truth = getattr(solution.problem, "truth", {})
+    truth = solution.problem.truth
     return {
         name: FoundParameter(solution.parameters[name], unknown.initial, truth.get(name))
         for name, unknown in solution.problem.parameters.items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from pinn.names import hint
+from pinn.sampling.sampler import ResidualNotFinite
 from pinn.solve.collocation import Collocation
 from pinn.solve.judgement import Judge, describe_errors
 from pinn.solve.scaling import LossScale
@@ -20,6 +22,7 @@ from pinn.solve.steps import TermsNotFinite, objective_changed, take_step
 from pinn.solve.system import System
 from pinn.solve.task import Task
 from pinn.solve.trial import Trial
+from pinn.weighting.balance import NotBalanced
 from training.blocks import BlockModule
 from training.configuration import instantiate
 from training.errors import ConfigurationError
@@ -106,8 +109,9 @@ class SolveModule(BlockModule):
         task, stage, step = self._task(), self._stage(), self.trainer.global_step
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
-        if task.prepare(step):
-            objective_changed(optimizer)
+        with self._moving(step):
+            if task.prepare(step):
+                objective_changed(optimizer)
         self._keep_points(step)
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
         torch._foreach_copy_(self._present, [parameter.detach() for parameter in self.model.parameters()])
@@ -115,12 +119,14 @@ class SolveModule(BlockModule):
         try:
             taken = take_step(stage.closure, optimizer, task.objective, stage.clip, scale)
         except TermsNotFinite as error:
-            raise Diverged(self._divergence(error.names, step)) from error
+            words = f"{', '.join(error.names)} {'are' if len(error.names) > 1 else 'is'} not finite"
+            raise Diverged(self._divergence(words, step)) from error
         # their loss was a number
         self._good, self._present = self._present, self._good
         terms, self.gradient_norm = taken.terms, taken.gradient_norm
-        if task.balance_after(step + 1):
-            objective_changed(optimizer)
+        with self._moving(step + 1):
+            if task.balance_after(step + 1):
+                objective_changed(optimizer)
         self._last_loss = float(terms["loss"])
         self._follow_schedule(terms)
         return terms
@@ -202,13 +208,21 @@ class SolveModule(BlockModule):
             for parameter, good in zip(self.model.parameters(), self._good, strict=True):
                 parameter.copy_(good)
 
-    def _divergence(self, names: list[str], step: int) -> str:
-        many = len(names) > 1
+    @contextmanager
+    def _moving(self, step: int) -> Iterator[None]:
+        """Points or weights are moved, for which residuals and gradients have to be numbers too."""
+        try:
+            yield
+        except (ResidualNotFinite, NotBalanced) as error:
+            # the first sentence names the term; the remedies are those of every divergence
+            words = str(error).split(". ")[0]
+            raise Diverged(self._divergence(words, step)) from error
+
+    def _divergence(self, words: str, step: int) -> str:
         return (
-            f"Training diverged: {', '.join(names)} {'are' if many else 'is'} not finite at step {step} of stage "
-            f"{self.stage_name}. Lower the learning rate (stages.{self.stage_name}.optimizer.lr), clip gradients "
-            f"(stages.{self.stage_name}.clip), or look for a division by zero or a root of a negative number in "
-            "the equations."
+            f"Training diverged: {words} at step {step} of stage {self.stage_name}. Lower the learning rate "
+            f"(stages.{self.stage_name}.optimizer.lr), clip gradients (stages.{self.stage_name}.clip), or look for a "
+            "division by zero or a root of a negative number in the equations."
         )
 
     # state

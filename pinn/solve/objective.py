@@ -6,13 +6,15 @@ with the weight w_k of the stage and the balance, the sampler's ω and the balan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pinn.residuals import accumulate
 from pinn.solve.system import PointGroup, System
 from pinn.solve.trial import Trial
 
@@ -79,32 +81,19 @@ class Objective:
                 before they are added, so that their sum is that of the loss.
 
         Returns:
-            ``loss`` and the unweighted terms, float64 scalars without graph.
+            ``loss`` and the unweighted terms, scalars without graph.
         """
         for parameter in self.parameters:
             parameter.grad = None
-        totals: dict[str, Tensor] = {}
-        self.residuals = {}
-        for chunks in self.packs:
-            with self._precision():
-                loss, terms = self._part(chunks)
-            if scale == 1.0:
-                loss.backward()
-            else:
-                self._add_unscaled(loss, scale)
-            add(totals, {"loss": loss.detach(), **terms})
-        return totals
+        terms: dict[str, Tensor] = {}
+        return {"loss": accumulate(self._shares(terms), self.parameters, scale), **terms}
 
     @torch.no_grad()
     def values(self) -> dict[str, Tensor]:
         """``loss`` and the unweighted terms, without gradients."""
-        totals: dict[str, Tensor] = {}
-        self.residuals = {}
-        for chunks in self.packs:
-            with self._precision():
-                loss, terms = self._part(chunks)
-            add(totals, {"loss": loss, **terms})
-        return totals
+        terms: dict[str, Tensor] = {}
+        first, *others = [share() for share in self._shares(terms)]
+        return {"loss": sum(others, first), **terms}
 
     def residual(self, term: str) -> Tensor:
         """(n,) of the last evaluation, where ``keep_residuals`` was set before it."""
@@ -123,9 +112,16 @@ class Objective:
             if self.weights.terms[term]
         }
 
-    def _part(self, chunks: Sequence[Chunk]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The chunks' share of the loss, with graph, and of the terms, without."""
-        terms: dict[str, Tensor] = {}
+    def _shares(self, terms: dict[str, Tensor]) -> Iterator[Callable[[], Tensor]]:
+        """For each pack a function that computes its share of the loss; it adds to the unweighted terms."""
+        self.residuals = {}
+        return (partial(self._share, chunks, terms) for chunks in self.packs)
+
+    def _share(self, chunks: Sequence[Chunk], terms: dict[str, Tensor]) -> Tensor:
+        with self._precision():
+            return self._weighted(chunks, terms)
+
+    def _weighted(self, chunks: Sequence[Chunk], terms: dict[str, Tensor]) -> Tensor:
         loss: Tensor | None = None
         for chunk in chunks:
             for term, residual in self.system.residuals(self.trial, chunk.group, chunk.start, chunk.stop).items():
@@ -140,7 +136,7 @@ class Objective:
                 share = weighted if factor == 1.0 else factor * weighted
                 loss = share if loss is None else loss + share
         assert loss is not None
-        return loss, terms
+        return loss
 
     def _point_weights(self, term: str, chunk: Chunk, like: Tensor) -> Tensor | None:
         weights = self.weights.points.get(term)
@@ -153,13 +149,6 @@ class Objective:
         squares = self.weights.terms[term] / self.sizes[term]
         weights = self._point_weights(term, chunk, like)
         return like.new_tensor(squares**0.5) if weights is None else (weights * squares).sqrt()
-
-    def _add_unscaled(self, loss: Tensor, scale: float) -> None:
-        gradients = torch.autograd.grad(loss * scale, self.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            if gradient is not None:
-                gradient = gradient / scale
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.mixed is None:

@@ -44,8 +44,9 @@ class SolveStage(Stage):
     condition_points: int = Field(default=400, ge=1)
     """Points of every condition that is learned rather than built in; conditions with data have their own."""
 
-    chunk: int = Field(default=2000, ge=1)
-    """Points that go through the network together, at most: it bounds the memory; gradients of chunks are added up."""
+    chunk: int | None = Field(default=None, ge=1)
+    """Points that go through the network together, at most: it bounds the memory; gradients of chunks are added up.
+    Null: as many as fit the processor's cache (`pinn.residuals.default_chunk`)."""
 
     frozen: int = Field(default=20, ge=1)
     """Steps for which an optimizer that learns the curvature must keep its points; samplers that move them more often

@@ -13,6 +13,7 @@ from pinn.fields import Field, record
 from pinn.jets.layout import JetLayout
 from pinn.problem import Problem
 from pinn.residuals import KEPT_BYTES, PreparedPoints, fields_at, prepare, union
+from pinn.sampling.sampler import ResidualNotFinite
 from pinn.solve.trial import Trial
 from training.errors import ConfigurationError
 
@@ -136,11 +137,26 @@ class System:
             trial: the network.
             points: (n, d) float64.
             scales: w_k of each equation.
+
+        Raises:
+            ResidualNotFinite: names the equations, and the first point at which one of them is not finite.
         """
         with torch.no_grad():
             group = self.equation_points(points.to(next(trial.parameters()).device))
             found = self.residuals(trial, group, 0, len(points))
-            return torch.stack([scales[name] * found[name].square() for name in self.equations]).sum(0).sqrt()
+            together = torch.stack([scales[name] * found[name].square() for name in self.equations]).sum(0).sqrt()
+        if not bool(together.isfinite().all()):
+            raise ResidualNotFinite(self._not_finite(found, points))
+        return together
+
+    def _not_finite(self, found: Mapping[str, Tensor], points: Tensor) -> str:
+        names = [name for name in self.equations if not bool(found[name].isfinite().all())]
+        if not names:
+            return f"the residual is too large to be squared: {max(float(r.abs().max()) for r in found.values()):.1e}"
+        row = int((~found[names[0]].isfinite()).nonzero()[0])
+        place = zip(self.problem.coordinates, points[row].tolist(), strict=True)
+        where = ", ".join(f"{name}={value:.6g}" for name, value in place)
+        return f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} not finite (first at {where})"
 
     def values(self, trial: Trial, points: Tensor) -> Tensor:
         """All fields at any points (n, d): (n, n_fields), without graph."""

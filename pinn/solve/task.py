@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pinn.residuals import default_chunk
 from pinn.sampling.sampler import PointFunction
 from pinn.sampling.uncertainty import disagreement
 from pinn.solve.collocation import Collocation, in_chunks
@@ -37,6 +38,7 @@ class Task:
     Attributes:
         objective: the loss at present.
         balance: moves the weights of the terms.
+        chunk: points evaluated together, at most.
         moved: whether the points changed in the last `prepare`.
     """
 
@@ -53,6 +55,7 @@ class Task:
     ) -> None:
         self.system, self.trial, self.collocation, self.stage = system, trial, collocation, stage
         self.device, self.average = device, average
+        self.chunk = default_chunk(trial.network, system.layout) if stage.chunk is None else stage.chunk
         self.moved = False
         self._conditions = [
             system.condition_points(name, given.to(device)) for name, given in collocation.conditions.items()
@@ -76,7 +79,7 @@ class Task:
             Whether the loss is another one than after the step before.
         """
         scales = self.term_weights
-        residual = in_chunks(lambda points: self.system.magnitude(self.trial, points, scales), self.stage.chunk)
+        residual = in_chunks(lambda points: self.system.magnitude(self.trial, points, scales), self.chunk)
         self.moved = self.collocation.resample(step, residual, self._uncertainty())
         if self.moved:
             origin = self.collocation.sampler.origin
@@ -115,7 +118,7 @@ class Task:
         if self.average is None:
             return None
         members = [partial(self.system.values, trial) for trial in (self.trial, self.average)]
-        return in_chunks(disagreement(members), self.stage.chunk)
+        return in_chunks(disagreement(members), self.chunk)
 
     def _follow_points(self) -> None:
         """A loss on exactly the points of the sampler."""
@@ -127,7 +130,7 @@ class Task:
             self.trial,
             [interior, *self._conditions],
             weights,
-            self.stage.chunk,
+            self.chunk,
             self.stage.accumulate,
             MIXED.get(self.stage.precision),
         )
@@ -135,7 +138,7 @@ class Task:
             self.objective.keep_residuals = former.keep_residuals
 
     def _gradients(self) -> _Gradients:
-        return _Gradients(self.objective, self.stage.chunk)
+        return _Gradients(self.objective, self.chunk)
 
 
 class _Gradients(AutogradGradients):

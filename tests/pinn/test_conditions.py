@@ -158,6 +158,7 @@ COMPLAINTS = [
     (Initial(u_x=0.0), "no field 'u_x'; did you mean u"),
     (Initial(u_t=0.0, hard=True), "needs u itself as well"),
     (Initial(u=0.0, time="tau"), r"time is called t; write Initial\(time='t'"),
+    (Initial(u=0.0, ramp=0.1), "ramp=0.1: a positive time, and for a hard condition only"),
     (Periodic("y"), "no space coordinate 'y'; Known here: x"),
     (Periodic("x", fields=["v"]), "no field 'v'"),
     (Data({"x": [0.0], "z": [0.0]}, u=0.0), "t is missing"),

@@ -56,6 +56,10 @@ CASES = {
         STRIP,
         [Dirichlet(u=0.0, hard=True), Initial(u=sine, u_t=lambda x: 2 * sine(2 * x), hard=True)],
     ),
+    "second order in time, soon free": (
+        STRIP,
+        [Dirichlet(u=0.0, hard=True), Initial(u=sine, u_t=lambda x: 2 * sine(2 * x), hard=True, ramp=0.2)],
+    ),
     "start and end of time": (STRIP, [Initial(u=sine, u_t=0.5, hard=True), Dirichlet("t=3", u=1.0, hard=True)]),
     "four walls": (PLATE, [Dirichlet(u=quadric, hard=True)]),
     "one warm wall": (

@@ -68,12 +68,25 @@ def test_a_finished_run_is_not_run_again_but_says_its_verdict(solved, capsys):
     assert (root / "small" / "run" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_a_bar_that_is_not_met_is_exit_code_3_and_everything_is_kept(tmp_path, capsys):
-    config = small_config(tmp_path, "Bump", STAGES, **WHOLE, validation__gates__relative_l2=1e-30)
+def test_a_bar_that_is_not_met_is_exit_code_3_and_everything_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    config = small_config(tmp_path, "Pair", STAGES, **WHOLE, validation__gates__relative_l2=1e-30)
     assert main(config, HALVES) == GateFailed.exit_code == 3
-    assert "FAILED 1 of 1 gates: relative L2 error" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "FAILED 1 of 1 gates: relative L2 error" in said.err
+    # a reference that is computed first is announced
+    assert 0 < said.out.index("Computing the reference Kept; it is kept in") < said.out.index("Training, stage only")
     summary = json.loads((tmp_path / "small" / "run" / "summary.json").read_text())
     assert not summary["passed"] and summary["relative_l2"] < 1e-2
+    assert {name: error["floor"] for name, error in summary["details"]["errors"].items()} == {"u": 1e-3, "v": 1e-6}
+    assert summary["reference_floor"] == 1e-3
+
+
+def test_the_report_speaks_of_the_problem_as_a_reader_does(solved):
+    facts = solved[1]["facts"]
+    assert facts["domain"] == "x from 0 to 1; t from 0 to 1"
+    assert facts["conditions"]["data"] == "12 given values of u, learned"
+    assert facts["network"]["network"] == "MLP" and facts["reference"].startswith("Exact: A solution in closed form")
 
 
 @pytest.mark.parametrize(

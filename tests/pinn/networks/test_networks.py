@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ NETWORKS = {
     "mlp of two fields": lambda: MLP(2, 2, width=8, depth=2, activation="gelu"),
     "silu": lambda: MLP(2, 1, width=8, depth=2, activation="silu", bounds=BOUNDS),
     "one layer": lambda: MLP(2, 1, width=8, depth=1, activation="sin"),
+    "random waves": lambda: MLP(2, 1, width=8, depth=1, activation="sin", frequencies=[2.0, 1.0], bounds=BOUNDS),
     "periodic": lambda: MLP(2, 1, width=8, depth=2, periods={0: 2.0}, harmonics=2, bounds=BOUNDS),
     "fourier": lambda: MLP(2, 1, width=8, depth=2, fourier=5, fourier_scale=1.5, bounds=BOUNDS),
     "periodic fourier": lambda: MLP(2, 1, width=8, depth=1, fourier=4, periods={0: 2.0}, bounds=BOUNDS),
@@ -170,6 +172,18 @@ class TestPrecision:
         assert 1e-7 < difference < 0.1
 
 
+def test_random_waves_have_the_frequencies_asked_for():
+    first = MLP(2, 1, width=4000, depth=1, activation="sin", frequencies=[3.0, 20.0]).linears[0]
+    # a standard deviation of 4,000 draws is known to 1.1 %
+    assert first.weight.detach().std(dim=0).tolist() == pytest.approx([3.0, 20.0], rel=0.05)
+    # phases uniform in ±π
+    assert 3.1 < first.bias.abs().max() <= math.pi and first.bias.std().item() == pytest.approx(
+        math.pi / 3**0.5, rel=0.05
+    )
+    again = build(MLP(2, 1, width=9, frequencies=2.0).architecture())
+    assert torch.equal(again.linears[0].weight, MLP(2, 1, width=9, frequencies=[2.0, 2.0]).linears[0].weight)
+
+
 class TestComplaints:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -183,6 +197,8 @@ class TestComplaints:
             ({"periods": {0: -1.0}}, "positive length"),
             ({"periods": {0: 1.0}, "harmonics": 0}, "harmonics is 0"),
             ({"fourier": -1}, "fourier=-1"),
+            ({"frequencies": [1.0]}, "give 2 positive numbers"),
+            ({"frequencies": 0.0}, "give 2 positive numbers"),
         ],
     )
     def test_impossible_numbers_are_named(self, arguments, message):

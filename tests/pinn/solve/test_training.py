@@ -5,10 +5,11 @@ import re
 
 import pytest
 import torch
-from small_problems import Breaking
+from small_problems import Breaking, Unseen
 from small_runs import ADAM, GAUSS_NEWTON, HALVES, LBFGS, QUASI_NEWTON, folder, rows, small_config, train
 
 from pinn.pipeline import LAST_GOOD
+from pinn.residuals import default_chunk
 from pinn.solve import objective as objective_module
 from pinn.solve.collocation import Collocation
 from pinn.solve.export import load
@@ -130,6 +131,59 @@ def test_a_loss_that_is_not_finite_names_its_term_and_keeps_the_last_good_weight
     # the last weights with a loss are those before the last step
     assert all(value.isfinite().all() for value in kept.network.state_dict().values())
     assert any(not torch.equal(trained[key], value) for key, value in kept.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("problem", "changes", "words"),
+    [
+        (Unseen, {}, r"second is not finite \(first at x=0\.\d+\) at step 4 of stage only"),
+        (Breaking, {"balance": ADAM["balance"]}, r"GradNorm: .* of second is nan at"),
+    ],
+    ids=["where the sampler looks", "where the balance looks"],
+)
+def test_numbers_that_are_not_finite_between_two_steps_end_a_run_as_those_in_a_step(tmp_path, problem, changes, words):
+    arguments = {"problem__after": 0} if problem is Breaking else {}
+    config = small_config(tmp_path, problem.__name__, {"only": PLAIN | changes}, **arguments)
+    with pytest.raises(Diverged, match=f"Training diverged: {words}.*last_good"):
+        execute(config, HALVES)
+    kept = load(folder(tmp_path) / LAST_GOOD, problem(1))
+    assert all(value.isfinite().all() for value in kept.network.state_dict().values())
+
+
+def test_points_go_where_residual_and_disagreement_are_large(tmp_path, monkeypatch):
+    modules: list[SolveModule] = []
+    scores: list[tuple[float, float]] = []
+    advance, resample = SolveModule.advance, Collocation.resample
+
+    def note_module(self, batch):
+        modules[:] = [self]
+        return advance(self, batch)
+
+    def compare(self, step, residual, uncertainty=None):
+        if not self.sampler.due(step):
+            return resample(self, step, residual, uncertainty)
+        trained, average = modules[0].model, modules[0].average.model
+        points = self.problem.domain.sample(500, torch.Generator().manual_seed(1))
+        apart = (modules[0].system.values(trained, points) - modules[0].system.values(average, points)).abs()[:, 0]
+        # the deviation of two numbers is half of their difference
+        torch.testing.assert_close(uncertainty(points), apart / 2, rtol=1e-9, atol=1e-15)
+        moved = resample(self, step, residual, uncertainty)
+        score = [(residual(p) * uncertainty(p)).mean().item() for p in (self.sampler.points, points)]
+        scores.append(tuple(score))
+        return moved
+
+    monkeypatch.setattr(SolveModule, "advance", note_module)
+    monkeypatch.setattr(Collocation, "resample", compare)
+    sampler = {"_target_": "pinn.sampling.Uncertainty", "n": 100, "every": 4, "candidates": 2000, "k": 2.0, "c": 0.0}
+    train(tmp_path, "Bump", {"only": PLAIN | {"sampler": sampler, "ema_decay": 0.9}})
+    assert len(scores) == 2
+    # the density is the square of what is averaged here
+    assert all(chosen > 1.2 * everywhere > 0 for chosen, everywhere in scores)
+
+
+def test_a_stage_without_a_chunk_takes_what_fits_the_cache(tmp_path):
+    module = train(tmp_path, "Bump", {"only": PLAIN | {"chunk": None, "steps": 2}})
+    assert module.task.chunk == default_chunk(module.model.network, module.system.layout) > 1000
 
 
 def test_a_stage_ends_at_its_target_and_the_next_one_goes_on_with_its_points(tmp_path, capsys):
