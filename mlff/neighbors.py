@@ -163,7 +163,8 @@ class SkinNeighborList:
         cutoff, skin: as given, in Å.
         builds: how many times the wide list was made.
         calls: how many times `update` was called.
-        distances: (n_edges,) Å, lengths of the edges returned by the last call.
+        distances: (n_edges,) Å, lengths of the edges returned by the last call of `update`.
+        offsets: (n_edges, 3) Å, what the edges of the lasting list add to their senders; None without periodicity.
     """
 
     def __init__(self, cutoff: float, skin: float) -> None:
@@ -174,6 +175,7 @@ class SkinNeighborList:
         self.builds = 0
         self.calls = 0
         self.distances: Float[ndarray, "edges"] = np.zeros(0)
+        self.offsets: Float[ndarray, "wide_edges 3"] | None = None
         self._wide: Neighbors | None = None
         self._inside: Bool[ndarray, "wide_edges"] = np.zeros(0, dtype=bool)
         self._current: Neighbors | None = None
@@ -190,13 +192,10 @@ class SkinNeighborList:
         Raises:
             InputError: as `neighbor_list`.
         """
-        self.calls += 1
-        wide = self._wide
-        if wide is None or self._is_stale(numbers, positions, cell, pbc):
-            wide = self._build(numbers, positions, cell, pbc)
+        wide = self.wide(numbers, positions, cell, pbc)
         vectors = positions.take(wide.senders, axis=0) - positions.take(wide.receivers, axis=0)
-        if self._offsets is not None:
-            vectors += self._offsets
+        if self.offsets is not None:
+            vectors += self.offsets
         squared = np.einsum("ec,ec->e", vectors, vectors)
         inside = squared < self.cutoff**2
         if inside.all():
@@ -208,6 +207,24 @@ class SkinNeighborList:
             self._kept = np.flatnonzero(symmetric)
         self.distances = np.sqrt(squared if self._current is wide else squared.take(self._kept))
         return self._current
+
+    def wide(
+        self,
+        numbers: Int[ndarray, "atoms"],
+        positions: Float[ndarray, "atoms 3"],
+        cell: Float[ndarray, "3 3"],
+        pbc: Bool[ndarray, "3"],
+    ) -> Neighbors:
+        """All edges of the lasting list, which hold every edge within the cutoff and some beyond it. The same object is
+        returned until the list is made again.
+
+        Raises:
+            InputError: as `neighbor_list`.
+        """
+        self.calls += 1
+        if self._wide is None or self._is_stale(numbers, positions, cell, pbc):
+            self._wide = self._build(numbers, positions, cell, pbc)
+        return self._wide
 
     def _is_stale(self, numbers: ndarray, positions: ndarray, cell: ndarray, pbc: ndarray) -> bool:
         if (numbers.tobytes(), cell.tobytes(), pbc.tobytes()) != self._built_for:
@@ -222,6 +239,5 @@ class SkinNeighborList:
         self.builds += 1
         self._built_for = numbers.tobytes(), cell.tobytes(), pbc.tobytes()
         self._positions = positions.copy()
-        self._offsets = wide.shifts @ cell if pbc.any() else None
-        self._wide = wide
+        self.offsets = wide.shifts @ cell if pbc.any() else None
         return wide

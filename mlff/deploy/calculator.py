@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlff.deploy.checks import has_bonds, require_atoms_apart, require_known_elements
+from mlff.deploy.compiled import CompiledEvaluator, choose_kernels
 from mlff.deploy.export import load_student, locate_student
 from mlff.deploy.graphs import Structure, join
 from mlff.graph import AtomGraph
@@ -46,6 +47,8 @@ class StudentCalculator(Calculator):
         skin: Å added to the cutoff of the neighbour list, which then lasts several steps.
         threads: CPU threads during a calculation, restored after it; "auto" takes one where a structure is so small
             that sharing it out costs more than it saves, else torch's own number; None leaves torch's setting alone.
+        kernels: "auto" runs single structures on the CPU as one compiled program (`mlff.kernels.inference`), which is
+            compiled at the first calculation after an installation; "compiled" insists on it; "torch" never does.
 
     Attributes:
         model: the network.
@@ -69,6 +72,7 @@ class StudentCalculator(Calculator):
         dtype: str = "float32",
         skin: float = 0.5,
         threads: int | str | None = "auto",
+        kernels: str = "auto",
     ) -> None:
         super().__init__()
         if dtype not in DTYPES:
@@ -83,6 +87,8 @@ class StudentCalculator(Calculator):
         self.model = model.to(device=self.device, dtype=DTYPES[dtype]).requires_grad_(False)
         self.neighbors = SkinNeighborList(model.cutoff, skin)
         self.parameters.update(path=str(file), device=str(self.device), dtype=dtype, skin=skin)
+        self._is_compiled = choose_kernels(kernels, self.device, DTYPES[dtype])
+        self._evaluator: CompiledEvaluator | None = None
         self._state: tuple[bytes, ...] = ()
         self._snapshot: Atoms | None = None
         self._species: bytes | None = None
@@ -117,10 +123,31 @@ class StudentCalculator(Calculator):
             _require_periodic(periodic, "The structure")
             self._with_stress = True
         state = _state(atoms)
-        graph = self._graph_of(atoms)
-        prediction = self._predict(graph, self._with_stress and periodic)
-        self.results = _results(prediction, slice(None), 0)
+        stress = self._with_stress and periodic
+        self.results = self._answer(atoms, stress)
         self._remember(atoms, state)
+
+    def _answer(self, atoms: Atoms, stress: bool) -> dict[str, Any]:
+        """Results of one structure, of the compiled program where it is used."""
+        if not self._is_compiled:
+            return _results(self._predict(self._graph_of(atoms), stress), slice(None), 0)
+        if self._evaluator is None:
+            self._evaluator = CompiledEvaluator(self.model, self.neighbors, self._warn_without_bonds)
+        usual = torch.get_num_threads()
+        self.threads_used = self.threads if isinstance(self.threads, int) else usual
+        answer = self._evaluator.evaluate(atoms, stress, self.threads_used)
+        # at its first start numba gives the OpenMP library, which torch may share, a number of its own
+        if torch.get_num_threads() != usual:
+            torch.set_num_threads(usual)
+        results = {
+            "energy": answer.energy,
+            "free_energy": answer.energy,
+            "energies": answer.energies,
+            "forces": answer.forces,
+        }
+        if answer.virial is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(answer.virial / atoms.get_volume())
+        return results
 
     def calculate_many(
         self,
@@ -230,8 +257,8 @@ class StudentCalculator(Calculator):
         self.atoms, self._state = self._snapshot, state
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the graph on the device behind; it is made again at the next calculation."""
-        return self.__dict__ | {"_graph": None, "_graph_edges": None}
+        """Copies and pickles leave graph and program behind; they are made again at the next calculation."""
+        return self.__dict__ | {"_graph": None, "_graph_edges": None, "_evaluator": None}
 
 
 def choose_device(name: str) -> torch.device:
