@@ -41,6 +41,7 @@ from mlff.validate.model_card import write_model_card
 from mlff.validate.report import write_report
 from mlff.validate.results import Results
 from mlff.validate.summary import write_summary
+from training import profiling
 from training.context import RunContext
 from training.errors import GateFailed, InputError
 from training.loggers.metrics_file import FILE_NAME as METRICS
@@ -332,7 +333,8 @@ def _phase(context: RunContext, name: str) -> Iterator[None]:
     """Note how long a phase took, for the report; time spent in earlier processes is added."""
     before = context.folder.summary(name)["seconds"] if context.folder.done(name) else 0.0
     start = time.monotonic()
-    yield
+    with profiling.phase(name):
+        yield
     # a phase that was complete already is not run again but read; that is no work of the phase
     seconds = before or time.monotonic() - start
     context.folder.mark_done(name, {"seconds": seconds})

@@ -51,6 +51,8 @@ class RunSettings(Settings):
     hardware: HardwareSettings = HardwareSettings()
     tracker: TrackerSettings = TrackerSettings()
     checkpoint_seconds: float = Field(default=20.0, ge=0)
+    profile: bool = False
+    """Print where the time went, and the bottleneck, at the end; profile.json keeps it."""
 
 
 @dataclass(frozen=True)

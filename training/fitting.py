@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from training import profiling
 from training.blocks import BlockLoop, BlockModule
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.context import RunContext
@@ -19,6 +20,7 @@ from training.errors import ConfigurationError
 from training.loop import STATE_KEY, StageLoop, StagePosition, in_words
 from training.module import StagedModule
 from training.precision import precision_plugin
+from training.stage_profile import StageProfile
 from training.stages import Stage
 from training.stream import BatchStream, StageData
 
@@ -123,7 +125,8 @@ def _fit(
         loop = (BlockLoop if isinstance(module, BlockModule) else StageLoop)(stage, position, data, context, phase)
         validation = data.val_dataloader()
         trainer = _trainer(module, stage, context, loop, validates=validation is not None)
-        stream = BatchStream(data.train_dataloader(), stage.steps * stage.accumulate, loop.between_batches)
+        batches = profiling.timed("data loading", data.train_dataloader())
+        stream = BatchStream(batches, stage.steps * stage.accumulate, loop.between_batches)
         loop.trainer = trainer
         trainer.fit(module, stream, validation, ckpt_path=checkpoint, weights_only=True)
 
@@ -144,7 +147,7 @@ def _trainer(module: StagedModule, stage: Stage, context: RunContext, loop: Stag
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
         logger=context.tracker.loggers or False,
-        callbacks=[loop],
+        callbacks=[loop] if profiling.active() is None else [StageProfile(blocks is not None), loop],
         # LightningEnvironment, so that a batch system's own requeueing does not compete with ours
         plugins=[
             AtomicCheckpointIO(),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from training import profiling
 from training.budget import TimeBudget
 from training.checkpoints import LAST
 from training.context import RunContext
@@ -121,8 +122,9 @@ class StageLoop(pl.Callback):
         assert self.trainer is not None
         module = self.trainer.lightning_module
         assert isinstance(module, StagedModule)
-        module.check_finite()
-        self.trainer.save_checkpoint(Path(self.context.folder.path) / LAST)
+        with profiling.phase("saving"):
+            module.check_finite()
+            self.trainer.save_checkpoint(Path(self.context.folder.path) / LAST)
         self._saved_at = time.monotonic()
         self._saved_steps = self.trainer.global_step
 

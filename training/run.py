@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from training.configuration import plain, validate
 from training.context import RunContext, RunSettings
 from training.environment import write_environment
 from training.errors import ConfigurationError, InputError, Interrupted, LimbeckError
+from training.files import write_json_atomically
 from training.fitting import fit_stages
 from training.hardware import choose_hardware
 from training.interruption import Interruption
+from training.profiling import Profile
 from training.progress import Progress
 from training.run_folder import RunFolder
 from training.seeding import seed_everything
@@ -98,6 +101,7 @@ def execute(
         try:
             with (
                 Interruption() as interruption,
+                _profiled(settings.profile, folder.path, progress),
                 build_tracker(
                     settings.tracker, folder.path, run.experiment, folder.name, complete, progress.say
                 ) as tracker,
@@ -116,6 +120,25 @@ def execute(
         except (ConfigurationError, InputError):
             folder.discard_if_empty()
             raise
+
+
+@contextmanager
+def _profiled(wanted: bool, folder: Path, progress: Progress) -> Iterator[None]:
+    """Record where the time goes, and say it at the end, however that comes; ``profile.json`` keeps it."""
+    if not wanted:
+        yield
+        return
+    profile, refused = Profile(), False
+    try:
+        with profile:
+            yield
+    except (ConfigurationError, InputError):
+        refused = True
+        raise
+    finally:
+        if not refused:
+            progress.say(profile.table())
+            write_json_atomically(folder / "profile.json", profile.to_dict())
 
 
 def _load(path: object, key: str, halves: Sequence[str]) -> Any:

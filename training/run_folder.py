@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from training.errors import ConfigurationError, InputError
 from training.files import write_json_atomically, write_text_atomically
 
-NOT_IDENTITY = ("run", "tracker", "hardware", "engine", "checkpoint_seconds", "hydra")
+NOT_IDENTITY = ("run", "tracker", "hardware", "engine", "checkpoint_seconds", "profile", "hydra")
 """Parts of the configuration that say how and where a run is made, not what it computes; they may change on resume."""
 
 CONFIG, PHASES, LOCK = "config.yaml", "phases.json", ".lock"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlff.student.painn import PaiNN, Prediction
+from mlff.student.schnetpack import from_schnetpack
 
-__all__ = ["PaiNN", "Prediction", "build"]
+__all__ = ["PaiNN", "Prediction", "build", "from_schnetpack"]
 
 
 def build(architecture: dict[str, Any]) -> PaiNN:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pinn.sampling.hierarchical import Hierarchical
     from pinn.sampling.importance import Importance
     from pinn.sampling.latin_hypercube import LatinHypercube
+    from pinn.sampling.particles import Particles
     from pinn.sampling.r3 import R3
     from pinn.sampling.rad import RAD
     from pinn.sampling.rard import RARD
@@ -30,6 +31,7 @@ __all__ = [
     "Hierarchical",
     "Importance",
     "LatinHypercube",
+    "Particles",
     "Sampler",
     "Sobol",
     "Uncertainty",
@@ -40,6 +42,7 @@ _HOMES = {
     "Hierarchical": "hierarchical",
     "Importance": "importance",
     "LatinHypercube": "latin_hypercube",
+    "Particles": "particles",
     "R3": "r3",
     "RAD": "rad",
     "RARD": "rard",

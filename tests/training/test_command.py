@@ -27,7 +27,7 @@ def folder(tmp_path) -> Path:
     """A copy of the command with the toy for its half."""
     shutil.copy(PROJECT / "train.py", tmp_path)
     configs = tmp_path / "configs"
-    for group in ("hardware", "hydra"):
+    for group in ("hardware", "hydra", "sweep"):
         shutil.copytree(PROJECT / "configs" / group, configs / group)
     shutil.copy(PROJECT / "configs" / "train.yaml", configs)
     toy = OmegaConf.create({"stages": toy_config(tmp_path).stages, "fail_gate": False})

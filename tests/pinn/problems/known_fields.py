@@ -28,8 +28,11 @@ class AutogradField(Field):
         value = self.value
         for coordinate in derivative:
             column = self._columns[coordinate]
-            found = torch.autograd.grad(value.sum(), column, create_graph=True, allow_unused=True)[0]
-            value = torch.zeros_like(column) if found is None or not found.requires_grad else found
+            found = None
+            # a derivative that is a constant has no graph, and no slope
+            if value.requires_grad:
+                found = torch.autograd.grad(value.sum(), column, create_graph=True, allow_unused=True)[0]
+            value = torch.zeros_like(column) if found is None else found
         return value
 
     @property

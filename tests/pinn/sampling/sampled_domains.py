@@ -2,7 +2,19 @@
 
 import torch
 
-from pinn.sampling import R3, RAD, RARD, RARG, Hierarchical, Importance, LatinHypercube, Sobol, Uncertainty, Uniform
+from pinn.sampling import (
+    R3,
+    RAD,
+    RARD,
+    RARG,
+    Hierarchical,
+    Importance,
+    LatinHypercube,
+    Particles,
+    Sobol,
+    Uncertainty,
+    Uniform,
+)
 
 
 class Rectangle:
@@ -42,6 +54,21 @@ class Corner(Rectangle):
         return super().contains(points, tolerance) & ~((x > tolerance) & (t > 0.5 + tolerance))
 
 
+def crowd(domain, n, generator):
+    """Agents that stand in a narrow strip in a quarter of the first coordinate, anywhere along the others."""
+    ends = torch.tensor(list(domain.bounds.values()), dtype=torch.float64)
+    unit = torch.rand(n, len(ends), dtype=torch.float64, generator=generator)
+    unit[:, 0] = 0.25 + 0.05 * torch.randn(n, dtype=torch.float64, generator=generator)
+    return ends[:, 0] + (ends[:, 1] - ends[:, 0]) * unit
+
+
+def followed():
+    """A sampler that has agents to follow."""
+    sampler = Particles(100, every=3, candidates=1000, paths=1000)
+    sampler.follow(lambda n, generator: crowd(sampler.domain, n, generator))
+    return sampler
+
+
 SAMPLERS = {
     "uniform": lambda: Uniform(100, every=3),
     "latin_hypercube": lambda: LatinHypercube(100, every=3),
@@ -51,6 +78,7 @@ SAMPLERS = {
     "rarg": lambda: RARG(100, every=3, add=30, maximum=150, candidates=1000),
     "r3": lambda: R3(100, every=3),
     "importance": lambda: Importance(100, every=3, candidates=1000),
+    "particles": followed,
     "uncertainty": lambda: Uncertainty(100, every=3, candidates=1000),
     "hierarchical": lambda: Hierarchical(100, every=3, candidates=500, cells=16, proposals=32),
 }

@@ -1,0 +1,1 @@
+"""Agents that move, and densities, distances and checks made of them."""

@@ -1,0 +1,1 @@
+"""Synthetic stellar spectra: a formula, a network trained on it, fits of labels, velocity and rotation with it."""
