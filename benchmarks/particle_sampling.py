@@ -1,10 +1,11 @@
 """What the choice of collocation points does to a mean-field game, at equal numbers of points and steps.
 
-    python benchmarks/particle_sampling.py [--seeds 5] [--points 100] [--steps 60] [--width 12] [--out FILE]
+    python benchmarks/particle_sampling.py [--seeds 5] [--dimension 2] [--points 300] [--steps 30] [--out FILE]
 
-The linear-quadratic game on a line in a box that was drawn much too wide, 100 steps of Adam on uniform points and then
+The linear-quadratic game in a box that was drawn much too wide, 100 steps of Adam on uniform points and then
 Gauss-Newton on points that are drawn anew every five steps. Errors are relative L2 of u and m where the agents are
-(20,000 places drawn from the exact density), medians over the seeds.
+(20,000 places drawn from the exact density), medians over the seeds;
+``effective`` is what points chosen by particles are worth for a mean over the box.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ SAMPLERS: dict[str, Make] = {
     "rad": lambda n: RAD(n, EVERY, candidates=20 * n),
     "importance": lambda n: Importance(n, EVERY, candidates=20 * n),
     "particles": lambda n: Particles(n, EVERY, candidates=max(20 * n, 2000), paths=5000),
+    "particles_undone": lambda n: Particles(n, EVERY, candidates=max(20 * n, 2000), paths=5000, undo=1.0),
 }
 
 
@@ -83,7 +85,7 @@ class Race:
             if sampler.update(step, lambda points: self.system.magnitude(trial, points, ones)):
                 objective = self._objective(trial, sampler)
                 optimizer.objective_changed()
-                sizes.append(float(sampler.weights.sum() ** 2 / sampler.weights.square().sum()))
+                sizes.append(getattr(sampler, "effective_size", float(self.arguments.points)))
             optimizer.step(Residuals(objective))
         return {**self._errors(trial), "seconds": time.perf_counter() - start, "effective": statistics.mean(sizes)}
 
@@ -107,11 +109,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--dimension", type=int, default=2)
-    parser.add_argument("--points", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--points", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--width", type=int, default=12)
     parser.add_argument("--spread", type=float, default=1e3, help="of the box, in the population's; large: uniform")
-    parser.add_argument("--reach", type=float, default=15.0, help="of the box, in the population's deviations")
+    parser.add_argument("--reach", type=float, default=8.0, help="of the box, in the population's deviations")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON; standard output unless given")

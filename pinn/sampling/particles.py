@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from pinn.particles.bandwidth import scott
 from pinn.particles.density import density_on_grid
 from pinn.particles.walls import OPEN, Walls
 from pinn.sampling.density import draw
-from pinn.sampling.sampler import Draw, Kind, PointFunction, Sampler
+from pinn.sampling.sampler import Domain, Draw, Kind, PointFunction, Sampler
 from training.errors import ConfigurationError
 
 Cloud = Callable[[int, torch.Generator], Tensor]
@@ -29,12 +30,13 @@ SLICES = 20
 
 
 class Particles(Sampler):
-    """A mixture of three densities, with weights that undo it.
+    """A mixture of three densities, with weights that undo it as far as is wanted.
 
     Every ``every`` steps candidates are drawn afresh from the domain, and n are chosen among them without replacement
     with ``q = uniform + agents · m/mean m + residual · |r|^k/mean |r|^k``; m is the density of agents that follow the
-    network as it is. Weights are ``1/p`` of mean one, p being the probability to be chosen, so that the loss stays the
-    mean over the domain. ``effective_size`` says how many equal points would estimate a mean as well.
+    network as it is. Weights are ``p^−undo`` of mean one, p being the probability to be chosen. With ``undo=1`` the
+    loss stays the mean over the domain, and ``effective_size`` says how many points of the domain would estimate it as
+    well. With ``undo=0`` it is the mean over the mixture, which asks most of the network where agents are.
 
     Whoever trains calls `follow` first; the first points come from the domain alone.
 
@@ -45,8 +47,7 @@ class Particles(Sampler):
         uniform, agents, residual: shares of the mixture, with sum one; ``uniform`` bounds the largest weight by its
             inverse.
         k: power of the residual.
-        undo: power of the weights ``1/p``; 1 keeps the mean over the domain, 0 is the mean over the mixture, which asks
-            most of the network where agents are.
+        undo: power of the weights ``1/p``, from 0 to 1.
         paths: points of space and time on the agents' paths.
         first: steps before the first change, ``every`` unless given.
         kind: how candidates and first points are drawn.
@@ -62,11 +63,11 @@ class Particles(Sampler):
         n: int,
         every: int,
         candidates: int = 20_000,
-        uniform: float = 0.3,
-        agents: float = 0.4,
-        residual: float = 0.3,
+        uniform: float = 0.2,
+        agents: float = 0.6,
+        residual: float = 0.2,
         k: float = 1.0,
-        undo: float = 1.0,
+        undo: float = 0.0,
         paths: int = 20_000,
         first: int | None = None,
         kind: Kind = "uniform",
@@ -84,6 +85,12 @@ class Particles(Sampler):
         self.candidates, self.k, self.undo, self.paths = candidates, k, undo, paths
         self.uniform, self.agents, self.residual = uniform, agents, residual
         self._cloud: Cloud | None = None
+        self._inverse = torch.ones(n, dtype=torch.float64)
+
+    def start(self, domain: Domain, generator: torch.Generator, points: Tensor | None = None) -> None:
+        """Draw the first points, see `Sampler.start`."""
+        super().start(domain, generator, points)
+        self._inverse = torch.ones(self.n, dtype=torch.float64)
 
     def follow(self, cloud: Cloud) -> None:
         """Say where agents are: see `pinn.particles.cloud.AgentCloud`."""
@@ -91,8 +98,18 @@ class Particles(Sampler):
 
     @property
     def effective_size(self) -> float:
-        """``(Σ w)²/Σ w²``: points of equal weight that would estimate a mean with the same error; at most n."""
-        return float(self.weights.sum() ** 2 / self.weights.square().sum())
+        """``(Σ w)²/Σ w²`` with ``w = 1/p``: points of the domain's own density that would estimate a mean over it with
+        the same error; at most n."""
+        return float(self._inverse.sum() ** 2 / self._inverse.square().sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later points depend on, and the inverse probabilities of the present ones."""
+        return {**super().state_dict(), "inverse": self._inverse.clone()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a saved state, see `Sampler.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._inverse = state_dict["inverse"].clone()
 
     def _change(self, residual: PointFunction, uncertainty: PointFunction | None) -> Draw:
         if self._cloud is None:
@@ -109,7 +126,8 @@ class Particles(Sampler):
             # where there is nothing to follow, the share is spread over the domain
             mixture += share * values / mean if mean > 0 else share
         rows, probability = draw(mixture / mixture.sum(), self.n, self.generator)
-        weights = probability**-self.undo
+        self._inverse = 1 / probability
+        weights = self._inverse**self.undo
         return self._fresh(candidates[rows])._replace(weights=weights / weights.mean())
 
     def _crowd(self, cloud: Tensor, points: Tensor) -> Tensor:

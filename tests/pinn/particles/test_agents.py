@@ -51,11 +51,11 @@ def test_an_ornstein_uhlenbeck_process_has_its_mean_and_variance(scheme, steps, 
 
 
 def test_noise_alone_spreads_independently_in_every_direction():
-    agents = Agents(torch.zeros(50_000, 3).double(), lambda x, t: 0 * x, 0.6, seeded())
+    agents = Agents(torch.zeros(20_000, 3).double(), lambda x, t: 0 * x, 0.6, seeded())
     agents.run(0.0, 2.0, 10)
     covariance = torch.cov(agents.places.T)
     # 0.36 · 2 on the diagonal; 5 standard errors
-    torch.testing.assert_close(covariance, 0.72 * torch.eye(3).double(), rtol=0, atol=5 * 0.72 * math.sqrt(2 / 50_000))
+    torch.testing.assert_close(covariance, 0.72 * torch.eye(3).double(), rtol=0, atol=5 * 0.72 * math.sqrt(2 / 20_000))
 
 
 def test_without_noise_agents_follow_the_drift():

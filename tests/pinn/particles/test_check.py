@@ -46,12 +46,12 @@ def told(dimension=1, wrong=0.0):
 
 @pytest.fixture(scope="module")
 def right():
-    return check_agents(told(), agents=20_000, steps=20)
+    return check_agents(told(), agents=20_000, steps=20, moments=2)
 
 
 def test_agents_agree_with_a_right_solution_as_well_as_chance_allows(right):
     assert (right.agents, right.populations, right.steps) == (20_000, 4, 20)
-    assert [moment.time for moment in right.moments] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [moment.time for moment in right.moments] == pytest.approx([0.5, 1.0])
     for moment in right.moments:
         assert moment.mass == pytest.approx(1.0, abs=1e-5) and moment.mass_error == 0.0
         far, apart = moment.wasserstein, moment.density_l1
@@ -67,7 +67,7 @@ def test_agents_agree_with_a_right_solution_as_well_as_chance_allows(right):
 def test_agents_disagree_with_a_wrong_density(wrong):
     found = check_agents(told(wrong=wrong), agents=5_000, steps=20, populations=2)
     last = found.moments[-1]
-    # a tilt of a Gaussian by its place moves it by its variance: 0.5 · 0.26
+    # a tilt of a Gaussian by its place moves it by half its variance; chance adds a few hundredths of that
     variance = float(LinearQuadraticGame().exact.variance_at(torch.ones(1).double()))
     assert last.wasserstein.value == pytest.approx(0.5 * variance, rel=0.1)
     assert last.density_l1.value > 10 * last.density_l1.by_chance / 4
@@ -95,7 +95,7 @@ def test_figures_and_details_are_plain_numbers(right, tmp_path):
         *(f"agents_{kind}{end}" for kind in ("w1", "l1") for end in ("", "_error", "_by_chance")),
     }
     assert all(type(value) is float and math.isfinite(value) for value in figures.values())
-    assert len(right.details()["moments"]) == 5
+    assert len(right.details()["moments"]) == 2
     drawn = draw_agents(tmp_path, right, "x")
     assert [figure.name for figure in drawn] == ["agents_density", "agents_distance"]
     assert all(figure.svg.stat().st_size > 5_000 and "20,000" in drawn[0].caption for figure in drawn)

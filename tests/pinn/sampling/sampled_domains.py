@@ -54,17 +54,17 @@ class Corner(Rectangle):
         return super().contains(points, tolerance) & ~((x > tolerance) & (t > 0.5 + tolerance))
 
 
-def crowd(domain, n, generator):
-    """Agents that stand in a narrow strip in a quarter of the first coordinate, anywhere along the others."""
+def crowd(domain, n, generator, middle=0.5):
+    """Agents that stand in a narrow strip about a share of the first coordinate, anywhere along the others."""
     ends = torch.tensor(list(domain.bounds.values()), dtype=torch.float64)
     unit = torch.rand(n, len(ends), dtype=torch.float64, generator=generator)
-    unit[:, 0] = 0.25 + 0.05 * torch.randn(n, dtype=torch.float64, generator=generator)
+    unit[:, 0] = middle + 0.05 * torch.randn(n, dtype=torch.float64, generator=generator)
     return ends[:, 0] + (ends[:, 1] - ends[:, 0]) * unit
 
 
 def followed():
     """A sampler that has agents to follow."""
-    sampler = Particles(100, every=3, candidates=1000, paths=1000)
+    sampler = Particles(100, every=3, candidates=1000, uniform=0.4, agents=0.3, residual=0.3, paths=1000)
     sampler.follow(lambda n, generator: crowd(sampler.domain, n, generator))
     return sampler
 
