@@ -13,12 +13,12 @@ from pinn import pipeline as solving
 from pinn.fitting.fit import batched_fit
 from pinn.fitting.result import FitResult
 from pinn.fitting.solution_model import SolutionModel
+from pinn.fitting.table import write_csv, write_npz
 from pinn.solve.export import load
 from pinn.specimens.figures import draw_coefficients
 from pinn.specimens.gates import judge
 from pinn.specimens.measurements import Measurements, check, measure
 from pinn.specimens.settings import SpecimenRunSettings
-from pinn.spectra.table import write_csv, write_npz
 from training.context import RunContext
 from training.errors import GateFailed
 from training.files import write_json_atomically, write_text_atomically
@@ -100,10 +100,13 @@ def _conclude(
     folder = context.folder.path
     found = figures_of(fitted, measured)
     gates = judge(found, settings.specimens.gates)
-    summary = {"passed": all_passed(gates), "verdict": sentence(gates), **found, "ended": fitted.counts}
+    judged = [gate.to_dict() for gate in gates]
+    summary: dict[str, Any] = plain(
+        {"passed": all_passed(gates), "verdict": sentence(gates), **found, "ended": fitted.counts, "gates": judged}
+    )
     _write_table(folder, fitted, measured)
     saved = draw_coefficients(folder / "figures", fitted, measured.truth.numpy())
-    write_json_atomically(folder / SUMMARY, plain({**summary, "gates": [gate.to_dict() for gate in gates]}))
+    write_json_atomically(folder / SUMMARY, summary)
     _write_report(folder, gates, saved, fitted, found, context)
     for one in saved:
         context.tracker.figure(one.name, one.png)
