@@ -41,10 +41,11 @@ def _run(arguments: argparse.Namespace) -> None:
     # PyTorch takes seconds to import, which wrong arguments need not wait for
     import torch
 
+    from pinn.fitting.table import write_csv, write_npz
     from pinn.spectra.emulator_file import load_emulator
     from pinn.spectra.fit_spectra import fit_spectra
     from pinn.spectra.settings import FittingSettings
-    from pinn.spectra.table import columns, write_csv, write_npz
+    from pinn.spectra.table import columns
     from training.files import write_json_atomically
     from training.progress import Progress
     from training.report.summary import plain

@@ -76,12 +76,13 @@ def draw_pulls(folder: Path, results: SurveyResults) -> SavedFigure | None:
         return None
     x = np.linspace(-4, 4, 161)
     normal = np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+    share = np.full(len(pulls), 1 / (len(pulls) * WIDTH))
     with canvas(columns=len(results.names), height=2.1) as (figure, all_axes):
         for place, (axes, name) in enumerate(zip(all_axes, results.names, strict=True)):
             axes.hist(
                 pulls[:, place],
                 bins=BINS.tolist(),
-                weights=np.full(len(pulls), 1 / (len(pulls) * WIDTH)),
+                weights=share,
                 color=BLUE,
                 alpha=0.75,
             )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pinn.fitting.result import FitResult
+from pinn.fitting.table import write_csv, write_npz
 from pinn.spectra.emulator import Emulator
 from pinn.spectra.emulator_file import FILE_NAME, load_emulator, save_emulator
 from pinn.spectra.facts import gather_facts
@@ -24,7 +25,7 @@ from pinn.spectra.report import write_report
 from pinn.spectra.results import SurveyResults, judge_survey
 from pinn.spectra.settings import SpectraSettings
 from pinn.spectra.survey import Survey, draw_survey
-from pinn.spectra.table import columns, write_csv, write_npz
+from pinn.spectra.table import columns
 from pinn.spectra.training import TemplateBatches, Templates, finished, make_templates, untrained
 from training.context import RunContext
 from training.errors import ConfigurationError, GateFailed

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
-from pinn.fitting import Candidates, batched_fit, numba_sums
+from pinn.fitting import Candidates, batched_fit, fit, numba_sums
 from training.errors import InputError
 from training.optimizers.batched_least_squares import Status
 from training.optimizers.batched_sums import LinearTerms, normal_equations
@@ -157,6 +157,21 @@ def test_failures_are_flagged_and_never_dropped(fitted):
     torch.testing.assert_close(result.parameters[rows], known.parameters[rows], rtol=1e-10, atol=1e-11)
     assert result.good.tolist() == [True, False, False, False, False, True, True, True]
     assert result.summary()["ended"] == {"converged": 4, "not_finite": 2, "too_few_data": 2}
+
+
+def test_data_in_parts_and_few_slots_change_no_answer(fitted, monkeypatch):
+    """Parts are what lies on a device at the same time; seven fits in each, three at work."""
+    _, data, known = fitted
+    monkeypatch.setattr(fit, "PART_BYTES", 7.5 * 16 * len(X) * 2)
+    seen = []
+    starts = torch.tensor([START, [0.9, 2.0, 0.8]], dtype=torch.float64).expand(25, 2, 3)
+    for slots, start in ((3, START), (None, starts)):
+        result = batched_fit(Wave(), data[:25], SIGMA, start=start, slots=slots, progress=seen.append)
+        torch.testing.assert_close(result.parameters, known.parameters[:25], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        batched_fit(Wave(), data[:25], SIGMA, start=START, slots=3).covariance, known.covariance[:25], rtol=1e-7, atol=0
+    )
+    assert sum(seen) == 50
 
 
 def test_a_parameter_without_influence_makes_a_fit_singular():
