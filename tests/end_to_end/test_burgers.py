@@ -108,6 +108,7 @@ def test_an_impossible_run_is_refused_with_a_remedy(limbeck, tmp_path, words, co
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_bar_is_reached_within_five_minutes(limbeck, tmp_path):
     finished = limbeck.train(["experiment=burgers", "tracker=none", f"run.root={tmp_path}", "run.name=run"])
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-2000:]

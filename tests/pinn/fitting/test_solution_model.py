@@ -156,6 +156,7 @@ def test_a_run_fits_with_the_solution_it_has_exported(rough, tmp_path, monkeypat
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_whole_experiment_passes_its_gates(tmp_path):
     """1,000 specimens; two minutes on two cores."""
     summary = execute(compose(["experiment=diffusion_specimens", "tracker=none", f"run.root={tmp_path}"]))

@@ -179,6 +179,7 @@ def test_impossible_runs_are_refused_before_anything_is_computed(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_whole_experiment_passes_its_gates(tmp_path):
     """10,000 spectra; two minutes on two cores."""
     summary = execute(compose(["experiment=spectra", "tracker=none", f"run.root={tmp_path}"]))
