@@ -2,7 +2,8 @@
 
     python benchmarks/md_step.py [--threads 2] [--processes 3] [--ours-only] [--scaling] [--clock wall]
 
-F = 128, L = 3, R = 20, cutoff 5 Å, float32, random weights. Inside the clock: ``get_forces`` and
+F = 128, L = 3, R = 20, cutoff 5 Å, float32, the same random weights on both sides: SchNetPack's, brought over with
+`convert_schnetpack.py`. Its environment is made where it is missing. Inside the clock: ``get_forces`` and
 ``get_potential_energy``, neighbour lists included; the atoms have moved before every call, because ASE keeps the
 results of an unmoved structure. Both sides work in turn, in processes of their own; medians, and every time in
 ``results/md_step.json``. ``--scaling`` adds the cost per atom of boxes of water up to 100,000 atoms, of ours alone.
@@ -14,28 +15,78 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from md_systems import SYSTEMS
-from peers import ENVIRONMENT, Worker, environment, table
+from peers import Worker, schnetpack, table
 
 STEPS = {"12 atoms": 200, "60 atoms": 80, "81-atom water": 40, "648-atom water": 10}
 BOXES = [1, 2, 3, 6, 9, 13, 20, 33]
 """Molecules along an edge: 3 to 107,811 atoms."""
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "md_step.json"
 
 
-def measure(pythons: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, object]]:
+SAME_ENERGY, SAME_FORCE = 1e-3, 1e-3
+"""Largest difference of the sides' energies, in eV per atom, and forces, relative: beyond, they are other networks."""
+
+MAKE_MODEL = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from md_worker import schnetpack_network
+torch.manual_seed(0)
+torch.save(schnetpack_network(), sys.argv[2])
+"""
+
+
+def share_weights(python: str, folder: Path) -> dict[str, str]:
+    """A model of SchNetPack's and the same one for us, by side."""
+    model, ours = folder / "model", folder / "model.safetensors"
+    here = Path(__file__).parent
+    script = here.parent / "mlff" / "student" / "convert_schnetpack.py"
+    subprocess.run([python, "-c", MAKE_MODEL, str(here), str(model)], check=True, stdout=sys.stderr)
+    elements = ["--elements", "H", "C", "O", "--energy-unit", "eV"]
+    convert = [python, str(here / "recent_torch.py"), str(script), str(model), str(ours), *elements]
+    subprocess.run(convert, check=True, stdout=sys.stderr)
+    return {"schnetpack": str(model), "limbeck": str(ours)}
+
+
+def require_same(rows: list[dict[str, object]], weights: dict[str, str]) -> None:
+    """Both sides with the same weights must have ended every turn at the same energy and forces.
+
+    Raises:
+        RuntimeError: if they have not: then the times are of different things.
+    """
+    if not weights:
+        return
+    for ours, theirs in zip(rows[0::2], rows[1::2], strict=True):
+        energy = abs(ours["energy"] - theirs["energy"]) / ours["n_atoms"]
+        force = abs(ours["largest_force"] / theirs["largest_force"] - 1)
+        if energy > SAME_ENERGY or force > SAME_FORCE:
+            raise RuntimeError(
+                f"{ours['system']}: the sides differ by {energy:.1e} eV per atom and {force:.1e} of the largest force."
+            )
+
+
+def measure(pythons: dict[str, str], weights: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Times of every side, system and process."""
     rows: list[dict[str, object]] = []
+
+    def given(side: str) -> list[str]:
+        return [weights[side]] if side in weights else []
+
     for process in range(arguments.processes):
         workers = {
-            side: Worker(python, "md_worker.py", side, str(arguments.threads), threads=arguments.threads)
+            side: Worker(
+                python, "md_worker.py", side, str(arguments.threads), *given(side),
+                threads=arguments.threads,
+            )
             for side, python in pythons.items()
-        }
-        for system in SYSTEMS:
+        }  # fmt: skip
+        for system in arguments.systems:
             for round_ in range(arguments.rounds + 1):
                 for side, worker in workers.items():
                     answer = worker.ask(system=system, steps=STEPS[system] if round_ else 3, clock=arguments.clock)
@@ -59,10 +110,10 @@ def scaling(arguments: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def summary(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+def summary(rows: list[dict[str, object]], systems: list[str]) -> list[dict[str, object]]:
     """Medians in ms by system, and the ratio."""
     lines = []
-    for system in SYSTEMS:
+    for system in systems:
         line: dict[str, object] = {"system": system}
         for side in ("limbeck", "schnetpack"):
             times = [t for row in rows if (row["side"], row["system"]) == (side, system) for t in row["seconds"]]
@@ -80,18 +131,24 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns at a system")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--environment", type=Path, help="folder of SchNetPack's environment, made where it is missing")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     pythons = {"limbeck": sys.executable}
     if not arguments.ours_only:
-        python = environment(ENVIRONMENT.with_name("schnetpack"), "schnetpack==2.1.1", "schnetpack")
+        python = schnetpack(arguments.environment)
         if python is None:
             print("SchNetPack could not be installed; pip says why above. Measuring ours alone.", file=sys.stderr)
         else:
             pythons["schnetpack"] = str(python)
-    rows = measure(pythons, arguments)
-    lines = summary(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = share_weights(pythons["schnetpack"], Path(folder)) if "schnetpack" in pythons else {}
+        rows = measure(pythons, weights, arguments)
+    require_same(rows, weights)
+    lines = summary(rows, arguments.systems)
     columns = {
         "system": "system",
         "limbeck": "limbeck (ms)",
@@ -104,9 +161,11 @@ def main() -> None:
     boxes = scaling(arguments) if arguments.scaling else []
     if boxes:
         print(table(boxes, {"atoms": "atoms", "us_per_atom": "µs per atom", "peak_MB": "peak memory (MB)"}))
-    RESULTS.mkdir(exist_ok=True)
-    document = {"machine": platform.processor(), **vars(arguments), "summary": lines, "times": rows, "scaling": boxes}
-    (RESULTS / "md_step.json").write_text(json.dumps(document, indent=1) + "\n")
+    arguments.output.parent.mkdir(exist_ok=True)
+    said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+    machine = platform.processor() or platform.machine()
+    document = {"machine": machine, **said, "summary": lines, "times": rows, "scaling": boxes}
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,17 @@ import sys
 import sysconfig
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 ENVIRONMENT = Path(__file__).parent / ".venv" / "peers"
 """Where the other packages are installed."""
+
+SCHNETPACK_NEEDS = (
+    "h5py", "hydra-colorlog", "fasteners", "dirsync", "torch-ema", "matscipy>=1.1.0", "tensorboard", "tensorboardX",
+)  # fmt: skip
 
 ANSWERS = "LIMBECK_ANSWERS"
 """Environment variable: the number of the open file that a worker writes its answers to."""
@@ -30,7 +34,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Answer = dict[str, Any]
 
 
-def environment(folder: Path, requirement: str, module: str) -> Path | None:
+def environment(folder: Path, requirement: str, module: str, needs: Sequence[str] = ()) -> Path | None:
     """The Python of an environment with a package, made where it is missing.
 
     The environment sees the packages of the running one behind its own, so both sides use the same PyTorch, and none of
@@ -40,6 +44,7 @@ def environment(folder: Path, requirement: str, module: str) -> Path | None:
         folder: of the environment.
         requirement: as pip takes it, "deepxde==1.15.*".
         module: that it brings.
+        needs: what is installed with it instead of all that it asks for, where that would bring another PyTorch.
 
     Returns:
         None if it cannot be installed; pip has said why.
@@ -52,10 +57,21 @@ def environment(folder: Path, requirement: str, module: str) -> Path | None:
     # found, not imported: an import takes seconds
     known = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
     if subprocess.run([python, "-c", known]).returncode:
-        command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", requirement]
-        if subprocess.run(command, stdout=sys.stderr).returncode:
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        commands = [[*pip, *needs], [*pip, "--no-deps", requirement]] if needs else [[*pip, requirement]]
+        if any(subprocess.run(command, stdout=sys.stderr).returncode for command in commands):
             return None
     return python
+
+
+def schnetpack(folder: Path | None) -> Path | None:
+    """The Python of an environment with SchNetPack 2.1.1, in a folder or the default one; see `environment`.
+
+    It asks for sympy before 1.13, which every recent PyTorch refuses, and for tools of its developers.
+    """
+    return environment(
+        folder or ENVIRONMENT.with_name("schnetpack"), "schnetpack==2.1.1", "schnetpack", SCHNETPACK_NEEDS
+    )
 
 
 class Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class AveragedModel(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).requires_grad_(False)
+        self._known: tuple[nn.Module | None, list[tuple[nn.Module, nn.Module]]] = (None, [])
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -45,13 +47,28 @@ class AveragedModel(nn.Module):
         """
         count = int(self.updates)
         decay = min(decay, (1 + count) / (WARMUP_OFFSET + count))
-        averages: list[Tensor] = list(self.model.parameters())
-        values = [parameter.detach() for parameter in model.parameters()]
-        torch._foreach_lerp_(averages, values, 1 - decay)
-        for average, value in zip(self.model.buffers(), model.buffers(), strict=True):
-            average.copy_(value)
+        modules = self._modules_beside(model)
+        pairs = [pair for mine, other in modules for pair in _both(mine._parameters, other._parameters)]
+        # a weight that two modules share moves once
+        averages = {id(value): average for average, value in pairs}
+        values = {id(value): value.detach() for _, value in pairs}
+        torch._foreach_lerp_(list(averages.values()), list(values.values()), 1 - decay)
+        for mine, other in modules:
+            for average, value in _both(mine._buffers, other._buffers):
+                average.copy_(value)
         self.updates += 1
+
+    def _modules_beside(self, model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+        """Every module of the average beside that of the network; a walk through all takes as long as the average."""
+        if self._known[0] is not model:
+            self._known = (model, list(zip(self.model.modules(), model.modules(), strict=True)))
+        return self._known[1]
 
     @staticmethod
     def _tensors(model: nn.Module) -> list[Tensor]:
         return [*model.parameters(), *model.buffers()]
+
+
+def _both(mine: dict[str, Any], other: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+    """Tensors of the same name; what is registered as absent is left out."""
+    return [(mine[name], value) for name, value in other.items() if value is not None]

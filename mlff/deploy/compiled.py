@@ -1,11 +1,11 @@
-"""A student in the compiled CPU program: its weights as the program reads them, and structures as ASE gives them."""
+"""A student as a program on the CPU or a GPU: its weights as the program reads them, structures as ASE gives them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -13,21 +13,20 @@ from ase import Atoms
 from numpy import ndarray
 
 from mlff.deploy.checks import SMALLEST_DISTANCE, require_atoms_apart, require_known_elements
-from mlff.kernels.inference import Answer, Block, CompiledStudent, Dense, Weights
-from mlff.kernels.tables import RadialTable, tabulate
+from mlff.kernels import choose, triton_obstacle
+from mlff.kernels.inference import Answer, CompiledStudent, Weights
+from mlff.kernels.tables import RadialTable
 from mlff.neighbors import Neighbors, SkinNeighborList
 from mlff.student import PaiNN
-from mlff.student.blocks import NORM_FLOOR, Message, Update
-from mlff.student.layers import RadialFeatures
+from mlff.student.weights import TOLERANCE, tabulated_radial, weights_of
 from training.errors import InputError
+
+if TYPE_CHECKING:
+    from mlff.kernels.triton_student import TritonStudent
 
 log = logging.getLogger(__name__)
 
 KERNELS = ("auto", "compiled", "torch")
-
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 5e-11}
-"""Largest error of a tabulated slope, as a part of the largest slope of that radial function: below the rounding of a
-network in that precision."""
 
 
 class CompiledEvaluator:
@@ -36,7 +35,7 @@ class CompiledEvaluator:
     The weights are those the model has when the evaluator is made.
 
     Args:
-        model: the student, on the CPU.
+        model: the student, on the CPU or a GPU.
         lists: the neighbour list.
         look_at: called with atoms, edges and their lengths in Å whenever the list belongs to another structure.
     """
@@ -44,8 +43,8 @@ class CompiledEvaluator:
     def __init__(
         self, model: PaiNN, lists: SkinNeighborList, look_at: Callable[[Atoms, Neighbors, ndarray], None]
     ) -> None:
-        self.student = compile_student(model)
-        self.elements, self.element_index = model.elements, model.element_index.numpy()
+        self.student = gpu_student(model) if runs_on_gpu(model) else compile_student(model)
+        self.elements, self.element_index = model.elements, model.element_index.cpu().numpy()
         self.lists = lists
         self.look_at = look_at
         self._numbers: bytes | None = None
@@ -87,7 +86,7 @@ class CompiledEvaluator:
 
 
 def choose_kernels(kernels: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a student runs as the compiled program ("auto" where it can, "compiled", or "torch"); logged once.
+    """Whether a student runs as a program ("auto" where it can, "compiled", or "torch"); logged once.
 
     Raises:
         InputError: for an unknown name, or "compiled" where it cannot run.
@@ -96,62 +95,49 @@ def choose_kernels(kernels: str, device: torch.device, dtype: torch.dtype) -> bo
         raise InputError(f"Unknown kernels {kernels!r}; choose one of {', '.join(KERNELS)}.")
     if kernels == "torch":
         return False
-    obstacle = "" if device.type == "cpu" else f"it runs on the CPU, and the student is on {device.type}"
+    obstacle = "" if device.type == "cpu" else triton_obstacle(device, dtype)
     if obstacle and kernels == "compiled":
         raise InputError(f"The compiled program cannot be used: {obstacle}. Choose kernels='auto'.")
-    _announce(obstacle, str(dtype).removeprefix("torch."))
+    _announce(obstacle, device.type, str(dtype).removeprefix("torch."))
     return not obstacle
 
 
 @cache
-def _announce(obstacle: str, precision: str) -> None:
+def _announce(obstacle: str, device: str, precision: str) -> None:
     if obstacle:
         log.warning("Kernels: torch, because the compiled program cannot be used: %s.", obstacle)
-    else:
+    elif device == "cpu":
         log.info("Kernels: one compiled program in %s, because the student runs on the CPU.", precision)
+    else:
+        log.info("Kernels: one recorded graph of Triton kernels in %s, because the student runs on a GPU.", precision)
+
+
+def runs_on_gpu(model: PaiNN) -> bool:
+    """Whether Triton's kernels run a student: on a GPU unless its ``kernels`` say otherwise, or where they insist."""
+    weight = model.embedding.weight
+    if weight.device.type == "cpu" and model.kernels != "triton":
+        return False
+    return choose(model.kernels, weight.device, weight.dtype) == "triton"
 
 
 def compile_student(model: PaiNN) -> CompiledStudent:
     """The program of a student on the CPU, in the precision of its weights."""
-    dtype = model.embedding.weight.dtype
-    weights = Weights(
-        embedding=_array(model.embedding.weight),
-        blocks=[
-            _block(cast("Message", message), cast("Update", update))
-            for message, update in zip(model.messages, model.updates, strict=True)
-        ],
-        readout=(_dense(model.readout.first), _dense(model.readout.second)),
-        radial=radial_table(model, TOLERANCE[dtype]),
-        floor=NORM_FLOOR,
-        nearest=SMALLEST_DISTANCE,
-        scale=float(model.energy_scale),
-        references=_array(model.reference_energies),
-    )
-    return CompiledStudent(weights, np.dtype(str(dtype).removeprefix("torch.")))
+    return CompiledStudent(_weights(model), np.dtype(str(model.embedding.weight.dtype).removeprefix("torch.")))
+
+
+def gpu_student(model: PaiNN) -> TritonStudent:
+    """The program of a student on its device, in the precision of its weights."""
+    # loads Triton, which other devices need not
+    from mlff.kernels.triton_student import TritonStudent
+
+    weight = model.embedding.weight
+    return TritonStudent(_weights(model), weight.dtype, weight.device)
+
+
+def _weights(model: PaiNN) -> Weights:
+    return weights_of(model, radial_table(model, TOLERANCE[model.embedding.weight.dtype]), SMALLEST_DISTANCE)
 
 
 def radial_table(model: PaiNN, tolerance: float) -> RadialTable:
     """The table of a student's radial functions times their envelope, from where atoms are too near to be answered."""
-
-    def functions(distance: ndarray) -> tuple[ndarray, ndarray]:
-        features = RadialFeatures.of(torch.from_numpy(distance), model.basis, model.envelope)
-        return features.values.numpy(), features.slopes.numpy()
-
-    return tabulate(functions, 0.8 * SMALLEST_DISTANCE, model.cutoff, tolerance)
-
-
-def _block(message: Message, update: Update) -> Block:
-    return Block(
-        phi=(_dense(message.phi.first), _dense(message.phi.second)),
-        filter=_array(message.filter.weights()),
-        mix=_array(update.mix.weight),
-        gate=(_dense(update.gate.first), _dense(update.gate.second)),
-    )
-
-
-def _dense(layer: torch.nn.Linear) -> Dense:
-    return Dense(_array(layer.weight), _array(layer.bias))
-
-
-def _array(tensor: torch.Tensor) -> ndarray:
-    return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return tabulated_radial(model, 0.8 * SMALLEST_DISTANCE, tolerance)

@@ -15,9 +15,11 @@ import numba
 import numpy as np
 from numpy import ndarray
 
+from mlff.kernels import inference_layout as lay
 from mlff.kernels import numba_program as program
+from mlff.kernels.calling import LARGEST_NUMBER_OF_THREADS, run_together
+from mlff.kernels.inference_layout import Edges, Network, Workspace
 from mlff.kernels.numba_edges import RECORD
-from mlff.kernels.numba_program import Edges, Network, Workspace
 from mlff.kernels.products import ROWS, in_panels, panel_width
 from mlff.kernels.tables import DEGREE, RadialTable
 from mlff.kernels.vectors import REGISTER_BYTES, width_of
@@ -27,8 +29,6 @@ LARGEST_TASK = 48
 
 SMALLEST_SHARE = 12
 """Atoms per thread below which another thread costs more than it does."""
-
-LARGEST_NUMBER_OF_THREADS = int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
 
 class Dense(NamedTuple):
@@ -106,8 +106,8 @@ class CompiledStudent:
         self._network = _lay_out(weights, self.dtype, self.channels)
         self._program = _program(self.dtype)
         self._room: tuple[int, ...] = (0, 0, 0)
-        self._table = np.zeros(2 * program.ARRAYS + program.SETTINGS, dtype=np.int64)
-        self._settings = self._table[-program.SETTINGS :]
+        self._table = np.zeros(2 * lay.ARRAYS + lay.SETTINGS, dtype=np.int64)
+        self._settings = self._table[-lay.SETTINGS :]
         self._table_address = self._table.ctypes.data
 
     def set_structure(
@@ -147,11 +147,11 @@ class CompiledStudent:
         counters = self._space.counters
         counters[:] = 0
         if threads == 1:
-            self._program.ctypes(self._table_address)
+            self._program.ctypes(self._table_address, 0)
         else:
             numba.set_num_threads(threads)
-            program.run_together(threads, self._program.address, self._table_address)
-        if counters[-2]:
+            run_together(threads, self._program.address, self._table_address)
+        if counters[-1]:
             return None
         energies = self._outputs[:n_atoms] * self.scale
         energies += self._zero
@@ -169,16 +169,16 @@ class CompiledStudent:
             room if need <= room else _padded(need + need // 10, ROWS)
             for need, room in zip(needs, self._room, strict=True)
         )
-        rows = atoms * (program.PER_ATOM + program.PER_BLOCK * self.layers) + scratch * program.SCRATCH
+        rows = atoms * (lay.PER_ATOM + lay.PER_BLOCK * self.layers) + scratch * lay.SCRATCH
         steps = 2 * self.layers + 1
         self._space = Workspace(
-            work=_aligned(rows * self.channels, self.dtype),
-            records=_aligned(edges * RECORD, self.dtype),
-            sums=_aligned(edges * width_of(self.dtype), self.dtype),
+            work=aligned(rows * self.channels, self.dtype),
+            records=aligned(edges * RECORD, self.dtype),
+            sums=aligned(edges * width_of(self.dtype), self.dtype),
             slopes=np.empty(3 * edges),
             places=np.empty((3, edges), dtype=np.int64),
             filled=np.empty(atoms, dtype=np.int64),
-            counters=np.zeros(2 * steps + 2, dtype=np.int64),
+            counters=np.zeros(2 * steps + 1, dtype=np.int64),
         )
         self._positions, self._outputs, self._answers = np.zeros(3 * atoms), np.zeros(atoms), np.zeros(12 * atoms)
 
@@ -201,7 +201,7 @@ def _padded(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _aligned(size: int, dtype: np.dtype) -> ndarray:
+def aligned(size: int, dtype: np.dtype) -> ndarray:
     """Zeros that begin where a register does, so that none straddles two cache lines."""
     raw = np.zeros(size * dtype.itemsize + REGISTER_BYTES, dtype=np.uint8)
     first = -raw.ctypes.data % REGISTER_BYTES
@@ -228,14 +228,14 @@ class _Layout:
         return self.add(in_panels(matrix.astype(self.dtype)))
 
     def whole(self) -> ndarray:
-        together = _aligned(self.size, self.dtype)
+        together = aligned(self.size, self.dtype)
         np.concatenate(self.parts, out=together)
         return together
 
 
 def _lay_out(weights: Weights, dtype: np.dtype, channels: int) -> Network:
     layout, read = _Layout(dtype), weights.readout
-    places = np.zeros((len(weights.blocks) + 1, program.PLACES), dtype=np.int64)
+    places = np.zeros((len(weights.blocks) + 1, lay.PLACES), dtype=np.int64)
     silent = np.zeros(6 * channels)
     for n, block in enumerate(weights.blocks):
         _place_block(layout, places[n], block, channels, n == 0, weights.radial)
@@ -243,14 +243,14 @@ def _lay_out(weights: Weights, dtype: np.dtype, channels: int) -> Network:
     first = _widened(read[0].weight, 1, hidden, 1, channels)
     embedding = _widened(weights.embedding, 1, len(weights.embedding), 1, channels)
     last = places[-1]
-    last[program.READ_FIRST] = layout.add_matrix(first.T)
-    last[program.READ_FIRST_BIAS] = layout.add(_widened(read[0].bias[None], 1, 1, 1, hidden))
-    last[program.READ_BACK] = layout.add_matrix(first)
-    last[program.READ_SECOND] = layout.add(_widened(read[1].weight, 1, 1, 1, hidden))
-    last[program.READ_BIAS] = layout.add(read[1].bias)
-    last[program.ZEROS] = layout.add(silent)
-    last[program.SPECIES_PHI] = layout.add(_species_features(weights, channels))
-    last[program.SPECIES] = layout.add(embedding)
+    last[lay.READ_FIRST] = layout.add_matrix(first.T)
+    last[lay.READ_FIRST_BIAS] = layout.add(_widened(read[0].bias[None], 1, 1, 1, hidden))
+    last[lay.READ_BACK] = layout.add_matrix(first)
+    last[lay.READ_SECOND] = layout.add(_widened(read[1].weight, 1, 1, 1, hidden))
+    last[lay.READ_BIAS] = layout.add(read[1].bias)
+    last[lay.ZEROS] = layout.add(silent)
+    last[lay.SPECIES_PHI] = layout.add(_species_features(weights, channels))
+    last[lay.SPECIES] = layout.add(embedding)
     radial = weights.radial
     return Network(
         weights=layout.whole(),
@@ -269,25 +269,25 @@ def _place_block(
     gate_parts = block.gate[1].weight.shape[0] // block.mix.shape[1]
     gate_first = _widened(block.gate[0].weight, 1, f, 2, f)
     gate_second = _widened(block.gate[1].weight, gate_parts, f, 1, f)
-    places[program.MIX], places[program.MIX_BACK] = layout.add_matrix(mix.T), layout.add_matrix(mix)
-    places[program.GATE_FIRST] = layout.add_matrix(gate_first.T)
-    places[program.GATE_FIRST_BIAS] = layout.add(_widened(block.gate[0].bias[None], 1, 1, 1, f))
-    places[program.GATE_FIRST_BACK] = layout.add_matrix(gate_first)
-    places[program.GATE_SECOND] = layout.add_matrix(gate_second.T)
-    places[program.GATE_SECOND_BIAS] = layout.add(_widened(block.gate[1].bias[None], 1, 1, gate_parts, f))
-    places[program.GATE_SECOND_BACK] = layout.add_matrix(gate_second)
+    places[lay.MIX], places[lay.MIX_BACK] = layout.add_matrix(mix.T), layout.add_matrix(mix)
+    places[lay.GATE_FIRST] = layout.add_matrix(gate_first.T)
+    places[lay.GATE_FIRST_BIAS] = layout.add(_widened(block.gate[0].bias[None], 1, 1, 1, f))
+    places[lay.GATE_FIRST_BACK] = layout.add_matrix(gate_first)
+    places[lay.GATE_SECOND] = layout.add_matrix(gate_second.T)
+    places[lay.GATE_SECOND_BIAS] = layout.add(_widened(block.gate[1].bias[None], 1, 1, gate_parts, f))
+    places[lay.GATE_SECOND_BACK] = layout.add_matrix(gate_second)
     if not initial:
         phi_first = _widened(block.phi[0].weight, 1, f, 1, f)
         phi_second = _widened(block.phi[1].weight, parts, f, 1, f)
-        places[program.PHI_FIRST] = layout.add_matrix(phi_first.T)
-        places[program.PHI_FIRST_BIAS] = layout.add(_widened(block.phi[0].bias[None], 1, 1, 1, f))
-        places[program.PHI_FIRST_BACK] = layout.add_matrix(phi_first)
-        places[program.PHI_SECOND] = layout.add_matrix(phi_second.T)
-        places[program.PHI_SECOND_BIAS] = layout.add(_widened(block.phi[1].bias[None], 1, 1, parts, f))
-        places[program.PHI_SECOND_BACK] = layout.add_matrix(phi_second)
+        places[lay.PHI_FIRST] = layout.add_matrix(phi_first.T)
+        places[lay.PHI_FIRST_BIAS] = layout.add(_widened(block.phi[0].bias[None], 1, 1, 1, f))
+        places[lay.PHI_FIRST_BACK] = layout.add_matrix(phi_first)
+        places[lay.PHI_SECOND] = layout.add_matrix(phi_second.T)
+        places[lay.PHI_SECOND_BIAS] = layout.add(_widened(block.phi[1].bias[None], 1, 1, parts, f))
+        places[lay.PHI_SECOND_BACK] = layout.add_matrix(phi_second)
     filters = _widened(radial.coefficients @ block.filter.T, 1, len(radial.coefficients), parts, f)
     width = width_of(layout.dtype)
-    places[program.TABLE] = layout.add(filters.reshape(-1, parts, f // width, width).transpose(2, 0, 1, 3))
+    places[lay.TABLE] = layout.add(filters.reshape(-1, parts, f // width, width).transpose(2, 0, 1, 3))
 
 
 def _species_features(weights: Weights, channels: int) -> ndarray:

@@ -7,9 +7,12 @@ and C-contiguous; an index counts elements, and no bounds are checked.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -246,4 +249,20 @@ def lanes_of(typing_context, array):
     return types.intp(array), generate
 
 
-straight = numba.njit(error_model="numpy", nogil=True, cache=True)
+_WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+straight = numba.njit(error_model="numpy", nogil=True, **_WITHOUT_WRAPPERS)
+"""Compiles a piece of a program, which nobody but compiled code calls. Only whole programs are kept on disk: a piece
+would be looked up by the date of its own file, and holds code of other files."""
+
+
+@cache
+def sources() -> str:
+    """Digest of the files that programs are made of: part of the key under which a compiled program is kept."""
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    for file in sorted({file for pattern in PIECES for file in folder.glob(pattern)}):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+PIECES = ("numba_*.py", "*_layout.py", "products.py", "vectors.py", "calling.py")
+"""Files of this folder."""

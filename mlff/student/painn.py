@@ -6,6 +6,7 @@ The derivation is in docs/forces.md.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -140,12 +141,23 @@ class PaiNN(torch.nn.Module):
             graph: structures whose elements the network knows.
             stress: whether to compute the stress of periodic structures.
         """
+        weight = self.embedding.weight
+        kernels = choose(self.kernels, weight.device, weight.dtype, self._is_differentiated(graph))
+        if kernels == "triton":
+            # loads Triton, which other devices need not
+            from mlff.student.on_gpu import predict_on_gpu
+
+            found = predict_on_gpu(self, graph, stress)
+            if found is not None:
+                tensor = None if found.virial is None else _stress(found.virial, graph.cell)
+                return Prediction(found.energy, found.forces, found.energies, tensor)
         vectors = graph.vectors()
-        energies, slopes = self._energies_and_slopes(graph, vectors)
+        energies, slopes = self._energies_and_slopes(graph, vectors, kernels)
         energy = sum_rows(energies, graph.structure_index, graph.n_structures)
         # F_i = Σ_j (g_ij − g_ji), and the row of edge (i, j) holds g_ji
         forces = sum_rows(slopes.index_select(0, graph.reverse) - slopes, graph.receivers, graph.n_atoms)
-        return Prediction(energy, forces, energies, self._stress(graph, vectors, slopes) if stress else None)
+        tensor = _stress(_virial(graph, vectors, slopes), graph.cell) if stress else None
+        return Prediction(energy, forces, energies, tensor)
 
     def energies(self, graph: AtomGraph) -> Float[Tensor, "atoms"]:
         """Energies per atom alone, eV: the forward sweep in plain torch, differentiable by autograd."""
@@ -153,14 +165,19 @@ class PaiNN(torch.nn.Module):
         output, _ = self._forward_sweep(self.element_index[graph.atomic_numbers], geometry)
         return self._to_energies(output, graph.atomic_numbers)
 
+    def _is_differentiated(self, graph: AtomGraph) -> bool:
+        """Whether derivatives of the prediction may be wanted."""
+        given = itertools.chain(self.parameters(), (graph.positions, graph.cell))
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+
     def _energies_and_slopes(
-        self, graph: AtomGraph, vectors: Float[Tensor, "edges 3"]
+        self, graph: AtomGraph, vectors: Float[Tensor, "edges 3"], kernels: str
     ) -> tuple[Float[Tensor, "atoms"], Float[Tensor, "edges 3"]]:
         """Energies per atom (n_atoms,) eV and, in the row of each edge (i, j), the slope of its reverse,
         ``g_ji = ∂E/∂r_ji`` (n_edges, 3) eV/Å; both float64."""
         geometry = self._geometry(graph, vectors)
         species = self.element_index[graph.atomic_numbers]
-        if choose(self.kernels, vectors.device, self.embedding.weight.dtype) == "numba":
+        if kernels == "numba":
             # loads numba, which other devices need not
             from mlff.student.adjoint import outputs_and_slopes
 
@@ -214,20 +231,25 @@ class PaiNN(torch.nn.Module):
             output.to(torch.float64) * self.energy_scale + self.reference_energies[self.element_index[atomic_numbers]]
         )
 
-    def _stress(self, graph: AtomGraph, vectors: Tensor, slopes: Tensor) -> Float[Tensor, "structures 3 3"]:
-        """``(1/V) Σ r_ji ⊗ g_ji``, symmetrised: ``dE/dε / V``."""
-        outer = -vectors.unsqueeze(-1) * slopes.unsqueeze(-2)
-        virial = sum_rows(outer, graph.structure_index.index_select(0, graph.receivers), graph.n_structures)
-        volume = torch.linalg.det(graph.cell).abs().reshape(-1, 1, 1)
-        symmetric = 0.5 * (virial + virial.transpose(-1, -2))
-        return torch.where(volume > 0, symmetric / volume.clamp(min=1e-30), 0.0)
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PaiNN:
         """Moves as any module does; zero and scale of energy stay float64, as float32 rounds −1000 eV to 0.1 meV."""
         exact = self.reference_energies, self.energy_scale
         super()._apply(fn, recurse)
         self.reference_energies, self.energy_scale = (value.to(self.reference_energies.device) for value in exact)
         return self
+
+
+def _virial(graph: AtomGraph, vectors: Tensor, slopes: Tensor) -> Float[Tensor, "structures 3 3"]:
+    """``Σ r_ji ⊗ g_ji``, eV."""
+    outer = -vectors.unsqueeze(-1) * slopes.unsqueeze(-2)
+    return sum_rows(outer, graph.structure_index.index_select(0, graph.receivers), graph.n_structures)
+
+
+def _stress(virial: Tensor, cell: Tensor) -> Float[Tensor, "structures 3 3"]:
+    """The virial symmetrised and over the volume: ``dE/dε / V``; zero without a cell."""
+    volume = torch.linalg.det(cell).abs().reshape(-1, 1, 1)
+    symmetric = 0.5 * (virial + virial.transpose(-1, -2))
+    return torch.where(volume > 0, symmetric / volume.clamp(min=1e-30), 0.0)
 
 
 def _component(module: Any, name: str, base: type) -> type:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mlff.deploy.batched_md.groups import Forces, Group
 from mlff.deploy.batched_md.neighbours import Boxes, find_edges
 from mlff.deploy.batched_md.systems import Systems
-from mlff.deploy.compiled import compile_student
+from mlff.deploy.compiled import compile_student, gpu_student, runs_on_gpu
 from mlff.student import PaiNN
 from training import profiling
 
@@ -21,12 +21,13 @@ class Surface:
 
     Edges up to ``cutoff + skin`` last until a pair could have come within the cutoff unseen: until an atom has moved by
     half the skin, where a cell that is scaled takes its atoms along. On the CPU the longer edges are left out at every
-    step, so the sums, and with them the trajectory, do not depend on when the list was made; on a GPU, where looking
-    costs more than it saves, they stay, and the envelope gives them nothing.
+    step, so the sums, and with them the trajectory, do not depend on when the list was made; so does the program on a
+    GPU, while the network in torch keeps them there, where looking costs more than it saves: the envelope gives them
+    nothing.
 
     Args:
-        model: the student, on the device of the systems. On the CPU it runs as the compiled program, unless its
-            ``kernels`` say otherwise.
+        model: the student, on the device of the systems. It runs as a program, compiled for the CPU or recorded on a
+            GPU, unless its ``kernels`` say otherwise.
         systems: in motion; the surface keeps a reference.
         skin: Å.
         groups: the first system of every group, ascending from zero; from `group_systems`.
@@ -44,6 +45,8 @@ class Surface:
         self._program = compile_student(model) if on_processor and model.kernels == "auto" else None
         bounds = [*groups, systems.n_systems]
         self._groups = [Group(systems, model, first, last) for first, last in pairwise(bounds)]
+        self._recorded = gpu_student(model) if runs_on_gpu(model) else None
+        self._loaded: Group | None = None
         self._positions: Tensor | None = None
 
     def leave_out_failed(self) -> None:
@@ -66,6 +69,10 @@ class Surface:
         )
 
     def _ask(self, group: Group, stress: bool) -> Forces:
+        if self._recorded is not None:
+            with profiling.phase("network"):
+                is_new, self._loaded = group is not self._loaded, group
+                return group.run_on_gpu(self._recorded, is_new, self.systems, stress)
         if self._program is not None and (not stress or group.n_systems == 1):
             with profiling.phase("network"):
                 answer = group.run(self._program, self.systems, stress)
@@ -97,6 +104,7 @@ class Surface:
         self.builds += 1
         self._positions = systems.positions.clone()
         self._volume = systems.volume()
+        self._loaded = None
         for group in self._groups:
             group.take(edges)
 

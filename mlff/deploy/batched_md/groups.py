@@ -1,9 +1,9 @@
-"""Systems that go through the network together, as a graph for it, or as arrays for the compiled program."""
+"""Systems that go through the network together, as a graph for it, or as arrays for a program on the CPU or a GPU."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,9 @@ from mlff.deploy.batched_md.systems import Systems
 from mlff.graph import AtomGraph
 from mlff.kernels.inference import CompiledStudent
 from mlff.student import PaiNN
+
+if TYPE_CHECKING:
+    from mlff.kernels.triton_student import TritonStudent
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Group:
         self.owner = systems.owner[self.atoms] - first
         self.numbers = systems.numbers[self.atoms]
         self.species = model.element_index[self.numbers]
+        self.first = systems.first[first : last + 1] - start
 
     def take(self, edges: Edges) -> None:
         """Its share of the edges of all systems, which are sorted by receiver."""
@@ -100,6 +104,29 @@ class Group:
             volume = systems.volume()[self.systems].unsqueeze(2)
             tensor = torch.where(volume > 0, torch.from_numpy(answer.virial) / volume.clamp(min=1e-30), 0.0)
         return Forces(energy, torch.from_numpy(answer.forces), tensor, torch.full_like(energy, torch.inf))
+
+    def run_on_gpu(self, program: TritonStudent, is_new: bool, systems: Systems, stress: bool) -> Forces:
+        """What the program on a GPU answers; not a number for systems in which two atoms are too near.
+
+        Args:
+            program: the student.
+            is_new: whether the program holds other systems, or other edges.
+            systems: on the device of the program.
+            stress: whether to compute it.
+        """
+        cell, offsets = self.offsets_of, self._offsets(systems)
+        if is_new:
+            wide = self.wide
+            program.set_structures(self.species, self.row_start, wide.senders, wide.reverse, offsets, self.first)
+        elif cell is not self.offsets_of:
+            program.program.set_offsets(offsets)
+        found = program.run(systems.positions[self.atoms], stress).copied()
+        tensor = None
+        if found.virial is not None:
+            volume = systems.volume()[self.systems].unsqueeze(2)
+            virial = 0.5 * (found.virial + found.virial.transpose(1, 2))
+            tensor = torch.where(volume > 0, virial / volume.clamp(min=1e-30), 0.0)
+        return Forces(found.energy.unsqueeze(1), found.forces, tensor, found.nearest.unsqueeze(1))
 
     def _offsets(self, systems: Systems) -> Float[Tensor, "edges 3"]:
         """What the edges add to their senders, (n_edges, 3) Å, made again when cells have changed; empty without."""

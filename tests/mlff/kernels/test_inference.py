@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ase.build import bulk, molecule
 
 from mlff.deploy.compiled import CompiledEvaluator, radial_table
 from mlff.deploy.graphs import Structure, join
-from mlff.kernels.products import in_panels, multiply
+from mlff.kernels.products import compiled, in_panels
 from mlff.kernels.tables import tabulate
 from mlff.neighbors import SkinNeighborList, neighbor_list
 from mlff.student import PaiNN
@@ -187,7 +188,26 @@ def test_products_equal_numpy(rows, dtype):
     out, bias = np.zeros_like(c), c[0].copy()
     panels = in_panels(b)
     tolerance = 100 * np.finfo(dtype).eps
-    multiply(rows, 40, 96, a.reshape(-1), 0, 40, panels, 0, c.reshape(-1), 0, 96, out.reshape(-1), 0, 96)
+    multiply = compiled(numba.from_dtype(np.dtype(dtype))).multiply.ctypes
+    multiply(rows, 40, 96, at(a), 40, at(panels), at(c), 96, at(out), 96)
     np.testing.assert_allclose(out[:rows], (c + a @ b)[:rows], atol=tolerance)
-    multiply(rows, 40, 96, a.reshape(-1), 0, 40, panels, 0, bias, 0, 0, out.reshape(-1), 0, 96)
+    multiply(rows, 40, 96, at(a), 40, at(panels), at(bias), 0, at(out), 96)
     np.testing.assert_allclose(out[:rows], (bias + a @ b)[:rows], atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "depth"), [(4, 1), (12, 7), (24, 48), (36, 5)])
+def test_sums_of_outer_products_equal_numpy(rows, depth, dtype):
+    rng = np.random.default_rng(depth)
+    a, b, before = (rng.normal(size=shape).astype(dtype) for shape in ((depth, rows + 3), (depth, 64), (rows, 96)))
+    out = before.copy()
+    compiled(numba.from_dtype(np.dtype(dtype))).add_transposed.ctypes(
+        rows, depth, 64, at(a), rows + 3, at(b), 64, at(out), 96
+    )
+    before[:, :64] += a[:, :rows].T @ b
+    np.testing.assert_allclose(out, before, atol=100 * np.finfo(dtype).eps * depth)
+
+
+def at(array: np.ndarray) -> int:
+    """Address of an array."""
+    return array.ctypes.data

@@ -1,0 +1,169 @@
+"""Worker of `train_step.py`: optimisation steps on energies and forces, of ours or of SchNetPack, through Lightning.
+
+python train_worker.py limbeck | schnetpack THREADS
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from ase import Atoms
+from ase.build import molecule
+from md_worker import CHANNELS, CUTOFF, ELEMENTS, LAYERS, RADIAL, schnetpack_network
+from peers import CLOCKS, Answer, peak_MB, serve
+from torch.utils.data import DataLoader
+
+BATCHES = 4
+"""Different batches, taken in turn."""
+
+RATE, DECAY, CLIP = 1e-4, 0.995, 10.0
+
+
+def labelled(size: int) -> list[list[tuple[Atoms, float, np.ndarray]]]:
+    """Batches of shaken ethanol with made-up labels, the same on both sides: structures, eV, eV/Å."""
+    rng = np.random.default_rng(0)
+    batches = []
+    for _ in range(BATCHES):
+        batch = []
+        for _ in range(size):
+            atoms = molecule("CH3CH2OH")
+            atoms.rattle(0.05, rng=rng)
+            batch.append((atoms, float(rng.normal()), rng.normal(size=(len(atoms), 3))))
+        batches.append(batch)
+    return batches
+
+
+class Clock(pl.Callback):
+    """Seconds of every step, from the batch that is there to the weights that have moved."""
+
+    def __init__(self, clock: str) -> None:
+        self.now = CLOCKS[clock]
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.start = self.now()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds.append(self.now() - self.start)
+
+
+class StepDone(pl.Callback):
+    """What our own loop does after a step: the average of the weights, the look at the losses."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        module.step_done()
+
+
+class Limbeck:
+    """Our stage with its defaults."""
+
+    def __init__(self) -> None:
+        from mlff.distill.module import Distillation
+        from mlff.distill.stage import DistillStage
+        from mlff.student import PaiNN
+
+        stage = DistillStage(
+            steps=10**9,
+            optimizer={"_target_": "torch.optim.AdamW", "lr": RATE, "weight_decay": 0.01, "fused": True},
+            clip=CLIP,
+            ema_decay=DECAY,
+            loss_weights={"energy": 1.0, "forces": 10.0},
+            error={"_target_": "mlff.distill.losses.Squared"},
+        )
+        model = PaiNN(ELEMENTS, CHANNELS, LAYERS, RADIAL, CUTOFF, basis="GaussianBasis", envelope="CosineCutoff")
+        self.module = Distillation(model)
+        self.module.enter_stage("benchmark", stage)
+        self.callbacks, self.settings = [StepDone()], {"gradient_clip_val": CLIP}
+
+    def batches(self, size: int) -> list[Any]:
+        """Ready batches, neighbour lists included."""
+        from mlff.data.dataset import collate, to_sample
+
+        found = []
+        for structures in labelled(size):
+            samples = []
+            for atoms, energy, forces in structures:
+                sample = to_sample(atoms, CUTOFF, with_labels=False)
+                samples.append(sample | {"energy": np.array([energy]), "forces": forces})
+            batch = collate(samples)
+            batch.group_structures = torch.tensor([len(samples)])
+            batch.group_atoms = torch.tensor([len(batch.pos)])
+            found.append(batch)
+        return found
+
+
+class SchNetPack:
+    """SchNetPack's task with the optimizer and the average of its own MD17 experiment; it does not clip."""
+
+    def __init__(self) -> None:
+        import recent_torch  # noqa: F401
+        from schnetpack.task import AtomisticTask, ModelOutput
+        from schnetpack.train import ExponentialMovingAverage
+
+        network = schnetpack_network()
+        outputs = [
+            ModelOutput(name=name, loss_fn=torch.nn.MSELoss(), loss_weight=weight, metrics={})
+            for name, weight in (("energy", 0.01), ("forces", 0.99))
+        ]
+        self.module = AtomisticTask(
+            model=network, outputs=outputs, optimizer_cls=torch.optim.AdamW, optimizer_args={"lr": RATE}
+        )
+        self.callbacks, self.settings = [ExponentialMovingAverage(decay=DECAY)], {}
+
+    def batches(self, size: int) -> list[Any]:
+        """Ready batches, neighbour lists included."""
+        from schnetpack import properties
+        from schnetpack.data.loader import _atoms_collate_fn
+        from schnetpack.interfaces import AtomsConverter
+        from schnetpack.transform import MatScipyNeighborList
+
+        converter = AtomsConverter(neighbor_list=MatScipyNeighborList(cutoff=CUTOFF), device="cpu", dtype=torch.float32)
+        found = []
+        for structures in labelled(size):
+            inputs = []
+            for atoms, energy, forces in structures:
+                one = {name: value for name, value in converter(atoms).items() if name != properties.idx_m}
+                inputs.append(
+                    one | {"energy": torch.tensor([energy]).float(), "forces": torch.from_numpy(forces).float()}
+                )
+            found.append(_atoms_collate_fn(inputs))
+        return found
+
+
+class Steps:
+    """One side, which keeps its weights and its batches from request to request."""
+
+    def __init__(self, side: str) -> None:
+        torch.manual_seed(0)
+        self.side = {"limbeck": Limbeck, "schnetpack": SchNetPack}[side]()
+        self.ready: dict[int, DataLoader] = {}
+
+    def __call__(self, size: int, steps: int, clock: str) -> Answer:
+        """Seconds of each of some steps with batches of a size."""
+        if size not in self.ready:
+            self.ready[size] = DataLoader(self.side.batches(size), batch_size=None)
+        timer = Clock(clock)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            max_epochs=-1,
+            callbacks=[*self.side.callbacks, timer],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **self.side.settings,
+        )
+        trainer.fit(self.side.module, self.ready[size])
+        return {"seconds": timer.seconds, "peak_MB": peak_MB()}
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(int(sys.argv[2]))
+    serve(Steps(sys.argv[1]))
