@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from md_systems import SYSTEMS
 from peers import Worker, schnetpack, table
@@ -54,7 +55,7 @@ def share_weights(python: str, folder: Path) -> dict[str, str]:
     return {"schnetpack": str(model), "limbeck": str(ours)}
 
 
-def require_same(rows: list[dict[str, object]], weights: dict[str, str]) -> None:
+def require_same(rows: list[dict[str, Any]], weights: dict[str, str]) -> None:
     """Both sides with the same weights must have ended every turn at the same energy and forces.
 
     Raises:
@@ -71,9 +72,9 @@ def require_same(rows: list[dict[str, object]], weights: dict[str, str]) -> None
             )
 
 
-def measure(pythons: dict[str, str], weights: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, object]]:
+def measure(pythons: dict[str, str], weights: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Times of every side, system and process."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
 
     def given(side: str) -> list[str]:
         return [weights[side]] if side in weights else []
@@ -97,9 +98,9 @@ def measure(pythons: dict[str, str], weights: dict[str, str], arguments: argpars
     return rows
 
 
-def scaling(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def scaling(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Cost per atom of boxes of water, a process each."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for side in BOXES:
         with Worker(sys.executable, "md_worker.py", "limbeck", str(arguments.threads), threads=arguments.threads) as w:
             w.ask(system=f"water {side}", steps=2, clock=arguments.clock)
@@ -110,11 +111,11 @@ def scaling(arguments: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def summary(rows: list[dict[str, object]], systems: list[str]) -> list[dict[str, object]]:
+def summary(rows: list[dict[str, Any]], systems: list[str]) -> list[dict[str, Any]]:
     """Medians in ms by system, and the ratio."""
     lines = []
     for system in systems:
-        line: dict[str, object] = {"system": system}
+        line: dict[str, Any] = {"system": system}
         for side in ("limbeck", "schnetpack"):
             times = [t for row in rows if (row["side"], row["system"]) == (side, system) for t in row["seconds"]]
             line[side] = statistics.median(times) * 1e3 if times else None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -59,6 +60,17 @@ class StepDone(pl.Callback):
         module.step_done()
 
 
+class Side(Protocol):
+    """A task with its callbacks and Lightning's settings, and batches for it."""
+
+    module: Any
+    callbacks: list[pl.Callback]
+    settings: dict[str, Any]
+
+    def batches(self, size: int) -> list[Any]:
+        """Ready batches, neighbour lists included."""
+
+
 class Limbeck:
     """Our stage with its defaults."""
 
@@ -78,7 +90,8 @@ class Limbeck:
         model = PaiNN(ELEMENTS, CHANNELS, LAYERS, RADIAL, CUTOFF, basis="GaussianBasis", envelope="CosineCutoff")
         self.module = Distillation(model)
         self.module.enter_stage("benchmark", stage)
-        self.callbacks, self.settings = [StepDone()], {"gradient_clip_val": CLIP}
+        self.callbacks: list[pl.Callback] = [StepDone()]
+        self.settings: dict[str, Any] = {"gradient_clip_val": CLIP}
 
     def batches(self, size: int) -> list[Any]:
         """Ready batches, neighbour lists included."""
@@ -113,7 +126,8 @@ class SchNetPack:
         self.module = AtomisticTask(
             model=network, outputs=outputs, optimizer_cls=torch.optim.AdamW, optimizer_args={"lr": RATE}
         )
-        self.callbacks, self.settings = [ExponentialMovingAverage(decay=DECAY)], {}
+        self.callbacks: list[pl.Callback] = [ExponentialMovingAverage(decay=DECAY)]
+        self.settings: dict[str, Any] = {}
 
     def batches(self, size: int) -> list[Any]:
         """Ready batches, neighbour lists included."""
@@ -140,13 +154,14 @@ class Steps:
 
     def __init__(self, side: str) -> None:
         torch.manual_seed(0)
-        self.side = {"limbeck": Limbeck, "schnetpack": SchNetPack}[side]()
+        sides: dict[str, Callable[[], Side]] = {"limbeck": Limbeck, "schnetpack": SchNetPack}
+        self.side = sides[side]()
         self.ready: dict[int, DataLoader] = {}
 
     def __call__(self, size: int, steps: int, clock: str) -> Answer:
         """Seconds of each of some steps with batches of a size."""
         if size not in self.ready:
-            self.ready[size] = DataLoader(self.side.batches(size), batch_size=None)
+            self.ready[size] = DataLoader(cast("Any", self.side.batches(size)), batch_size=None)
         timer = Clock(clock)
         trainer = pl.Trainer(
             accelerator="cpu",

@@ -1,12 +1,18 @@
-"""The browser tests need Chromium and its driver: they are left out, loudly, where these are missing.
+"""What the tests take from the machine: a GPU if there is one, a browser if there is one.
 
-``LIMBECK_REQUIRE_BROWSER=1``, which continuous integration sets, lets them fail instead.
+The browser tests need Chromium and its driver: they are left out, loudly, where these are missing. ``LIMBECK_REQUIRE_BROWSER=1``,
+which continuous integration sets, lets them fail instead.
 """
 
 import os
 import shutil
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    # Triton asks for it when it is loaded, which torch_geometric does: without a GPU its interpreter runs the kernels
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 REMEDY = "install it with 'apt-get install chromium chromium-driver' (Debian, Ubuntu) or your system's packages"

@@ -112,7 +112,8 @@ class Recorded:
             usual.wait_stream(aside)
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # other threads, such as those that load data, may allocate meanwhile
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._launches()
         self.recordings += 1
         return graph

@@ -30,5 +30,5 @@ class StudentSettings(Settings):
     envelope: str = "PolynomialCutoff"
     """Class in mlff.student.cutoff: PolynomialCutoff (smooth curvature) or CosineCutoff (as in published models)."""
 
-    kernels: Literal["auto", "reference", "numba"] = "auto"
+    kernels: Literal["auto", "reference", "numba", "triton"] = "auto"
     """Implementation of the message passing; auto takes the fastest one the device has."""

@@ -19,10 +19,8 @@ STEP = 1.0 * units.fs
 
 def moving(device, periodic: bool, speed: float = 0.05) -> Systems:
     pair = Atoms("OH", [[0.1, 0, 0], [0.2, 0.7, 0.6]], cell=[9.0, 9.0, 2.8], pbc=periodic and [True, True, True])
-    systems = [pair, Atoms("H")]
-    for seed, atoms in enumerate(systems):
-        atoms.set_velocities(speed * np.random.default_rng(seed).normal(size=(len(atoms), 3)))
-    return Systems.of(systems, device)
+    pair.set_velocities(speed * np.random.default_rng(0).normal(size=(2, 3)))
+    return Systems.of([pair], device)
 
 
 def student(device) -> PaiNN:
@@ -42,7 +40,7 @@ def looked_at(systems: Systems, model: PaiNN, steps: int) -> torch.Tensor:
     return forces
 
 
-@pytest.mark.parametrize(("periodic", "skin", "lists"), [(False, 1.0, 1), (True, 0.03, 2)], ids=["all pairs", "skin"])
+@pytest.mark.parametrize(("periodic", "skin", "lists"), [(False, 1.0, 1), (True, 0.03, 3)], ids=["all pairs", "skin"])
 def test_the_trajectory_is_that_of_looking_at_every_step(device, periodic, skin, lists):
     """Several steps between two looks; lists that end within them, and the steps are taken again."""
     model, truth, systems = student(device), moving(device, periodic), moving(device, periodic)
