@@ -1,7 +1,7 @@
 """What the tests take from the machine: a GPU if there is one, a browser if there is one.
 
-The browser tests need Chromium and its driver: they are left out, loudly, where these are missing. ``LIMBECK_REQUIRE_BROWSER=1``,
-which continuous integration sets, lets them fail instead.
+The browser tests need Chromium and its driver: they are left out, loudly, where these are missing.
+``LIMBECK_REQUIRE_BROWSER=1``, which continuous integration sets, lets them fail instead.
 """
 
 import os
