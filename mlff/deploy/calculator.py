@@ -48,7 +48,8 @@ class StudentCalculator(Calculator):
         threads: CPU threads during a calculation, restored after it; "auto" takes one where a structure is so small
             that sharing it out costs more than it saves, else torch's own number; None leaves torch's setting alone.
         kernels: "auto" runs single structures on the CPU as one compiled program (`mlff.kernels.inference`), which is
-            compiled at the first calculation after an installation; "compiled" insists on it; "torch" never does.
+            compiled at the first calculation after an installation, and on a GPU as a recorded graph of Triton kernels;
+            "compiled" insists on it; "torch" never does.
 
     Attributes:
         model: the network.
