@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_worker import ROUND
-from peers import Worker, schnetpack, table
+from peers import PEERS, Worker, table
 
 MOLECULES = {"water": 3, "C6H6": 12, "aspirin": 21}
 BOX = "water 15"
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--ours-only", action="store_true", help="without SchNetPack")
-    parser.add_argument("--environment", type=Path, help="folder of SchNetPack's environment, made where it is missing")
+    parser.add_argument("--environments", type=Path, help="folder of the peers' environments, made where missing")
     arguments = parser.parse_args()
     import torch
 
@@ -121,7 +121,7 @@ def main() -> None:
         sys.exit("This benchmark needs an NVIDIA GPU, and torch finds none. On a CPU run benchmarks/md_step.py.")
     pythons = {"limbeck": sys.executable, "eager": sys.executable}
     if not arguments.ours_only:
-        python = schnetpack(arguments.environment)
+        python = PEERS["schnetpack"].python(arguments.environments)
         if python is None:
             print("SchNetPack could not be installed; pip says why above. Measuring without it.", file=sys.stderr)
         else:

@@ -1,28 +1,29 @@
-"""One MD step's energy and forces through ASE on the CPU, beside SchNetPack 2.1.1 with the same architecture.
+"""One MD step's energy and forces through ASE on the CPU, beside other packages' PaiNN of the same size.
 
-    python benchmarks/md_step.py [--threads 2] [--processes 3] [--ours-only] [--scaling] [--clock wall]
+    python benchmarks/md_step.py [--threads 2] [--processes 3] [--against schnetpack graph_pes] [--scaling]
 
-F = 128, L = 3, R = 20, cutoff 5 Å, float32, the same random weights on both sides: SchNetPack's, brought over with
-`convert_schnetpack.py`. Its environment is made where it is missing. Inside the clock: ``get_forces`` and
-``get_potential_energy``, neighbour lists included; the atoms have moved before every call, because ASE keeps the
-results of an unmoved structure. Both sides work in turn, in processes of their own; medians, and every time in
-``results/md_step.json``. ``--scaling`` adds the cost per atom of boxes of water up to 100,000 atoms, of ours alone.
+F = 128, L = 3, R = 20, cutoff 5 Å, float32. SchNetPack 2.1.1 and we have the same random weights, its own, brought over
+with `convert_schnetpack.py`; graph-pes 1.0.2 has a basis of its own. Environments are made where they are missing.
+Inside the clock: ``get_forces`` and ``get_potential_energy``, neighbour lists included; the atoms have moved before
+every call, because ASE keeps the results of an unmoved structure. The sides work in turn, in processes of their own;
+medians, and every time in ``results/md_step.json``. ``--scaling`` adds the cost per atom of boxes of water up to
+100,000 atoms, of ours alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from md_systems import SYSTEMS
-from peers import Worker, schnetpack, table
+from peers import Answer, Worker, table
+from turns import OURS, Turn, interpreters, medians, options, report, take_turns
 
 STEPS = {"12 atoms": 200, "60 atoms": 80, "81-atom water": 40, "648-atom water": 10}
 BOXES = [1, 2, 3, 6, 9, 13, 20, 33]
@@ -55,54 +56,35 @@ def share_weights(python: str, folder: Path) -> dict[str, str]:
     return {"schnetpack": str(model), "limbeck": str(ours)}
 
 
-def require_same(rows: list[dict[str, Any]], weights: dict[str, str]) -> None:
+def require_same(rows: list[Answer]) -> None:
     """Both sides with the same weights must have ended every turn at the same energy and forces.
 
     Raises:
         RuntimeError: if they have not: then the times are of different things.
     """
-    if not weights:
-        return
-    for ours, theirs in zip(rows[0::2], rows[1::2], strict=True):
-        energy = abs(ours["energy"] - theirs["energy"]) / ours["n_atoms"]
-        force = abs(ours["largest_force"] / theirs["largest_force"] - 1)
+    ours, theirs = ([row for row in rows if row["side"] == side] for side in (OURS, "schnetpack"))
+    for one, other in zip(ours, theirs, strict=True):
+        energy = abs(one["energy"] - other["energy"]) / one["n_atoms"]
+        force = abs(one["largest_force"] / other["largest_force"] - 1)
         if energy > SAME_ENERGY or force > SAME_FORCE:
             raise RuntimeError(
-                f"{ours['system']}: the sides differ by {energy:.1e} eV per atom and {force:.1e} of the largest force."
+                f"{one['case']}: the sides differ by {energy:.1e} eV per atom and {force:.1e} of the largest force."
             )
 
 
-def measure(pythons: dict[str, str], weights: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Times of every side, system and process."""
-    rows: list[dict[str, Any]] = []
-
-    def given(side: str) -> list[str]:
-        return [weights[side]] if side in weights else []
-
-    for process in range(arguments.processes):
-        workers = {
-            side: Worker(
-                python, "md_worker.py", side, str(arguments.threads), *given(side),
-                threads=arguments.threads,
-            )
-            for side, python in pythons.items()
-        }  # fmt: skip
-        for system in arguments.systems:
-            for round_ in range(arguments.rounds + 1):
-                for side, worker in workers.items():
-                    answer = worker.ask(system=system, steps=STEPS[system] if round_ else 3, clock=arguments.clock)
-                    if round_:
-                        rows.append({"process": process, "side": side, "system": system, **answer})
-        for worker in workers.values():
-            worker.__exit__(None, None, None)
-    return rows
+def turns(systems: list[str], rounds: int) -> Iterator[Turn]:
+    """A few steps of each system that do not count, then the rounds."""
+    for system in systems:
+        yield Turn(system, {"system": system, "steps": 3}, counts=False)
+        for _ in range(rounds):
+            yield Turn(system, {"system": system, "steps": STEPS[system]})
 
 
 def scaling(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Cost per atom of boxes of water, a process each."""
     rows: list[dict[str, Any]] = []
     for side in BOXES:
-        with Worker(sys.executable, "md_worker.py", "limbeck", str(arguments.threads), threads=arguments.threads) as w:
+        with Worker(sys.executable, "md_worker.py", str(arguments.threads), OURS, threads=arguments.threads) as w:
             w.ask(system=f"water {side}", steps=2, clock=arguments.clock)
             steps = max(5, 3000 // side**3)
             answer = w.ask(system=f"water {side}", steps=steps, clock=arguments.clock)
@@ -111,62 +93,23 @@ def scaling(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(rows: list[dict[str, Any]], systems: list[str]) -> list[dict[str, Any]]:
-    """Medians in ms by system, and the ratio."""
-    lines = []
-    for system in systems:
-        line: dict[str, Any] = {"system": system}
-        for side in ("limbeck", "schnetpack"):
-            times = [t for row in rows if (row["side"], row["system"]) == (side, system) for t in row["seconds"]]
-            line[side] = statistics.median(times) * 1e3 if times else None
-            line[f"{side} least"] = min(times) * 1e3 if times else None
-        if line["schnetpack"] is not None:
-            line["ratio"] = line["schnetpack"] / line["limbeck"]
-        lines.append(line)
-    return lines
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns at a system")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser = options(__doc__, RESULTS, rounds=3)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--ours-only", action="store_true")
-    parser.add_argument("--scaling", action="store_true")
-    parser.add_argument("--environment", type=Path, help="folder of SchNetPack's environment, made where it is missing")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--scaling", action="store_true", help="add the cost per atom of boxes of water")
     arguments = parser.parse_args()
-    pythons = {"limbeck": sys.executable}
-    if not arguments.ours_only:
-        python = schnetpack(arguments.environment)
-        if python is None:
-            print("SchNetPack could not be installed; pip says why above. Measuring ours alone.", file=sys.stderr)
-        else:
-            pythons["schnetpack"] = str(python)
+    sides = interpreters(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        weights = share_weights(pythons["schnetpack"], Path(folder)) if "schnetpack" in pythons else {}
-        rows = measure(pythons, weights, arguments)
-    require_same(rows, weights)
-    lines = summary(rows, arguments.systems)
-    columns = {
-        "system": "system",
-        "limbeck": "limbeck (ms)",
-        "limbeck least": "least",
-        "schnetpack": "SchNetPack 2.1.1 (ms)",
-        "schnetpack least": "least",
-        "ratio": "ratio",
-    }
-    print(table(lines, columns))
+        weights = share_weights(sides["schnetpack"], Path(folder)) if "schnetpack" in sides else {}
+        roles = {side: [side, *([weights[side]] if side in weights else [])] for side in sides}
+        asked = list(turns(arguments.systems, arguments.rounds))
+        rows = take_turns("md_worker.py", sides, asked, arguments, roles.__getitem__)
+    if weights:
+        require_same(rows)
     boxes = scaling(arguments) if arguments.scaling else []
+    report(medians(rows, [*sides]), rows, [*sides], arguments, scaling=boxes)
     if boxes:
         print(table(boxes, {"atoms": "atoms", "us_per_atom": "µs per atom", "peak_MB": "peak memory (MB)"}))
-    arguments.output.parent.mkdir(exist_ok=True)
-    said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    machine = platform.processor() or platform.machine()
-    document = {"machine": machine, **said, "summary": lines, "times": rows, "scaling": boxes}
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,12 @@ SYSTEMS = {"12 atoms": "benzene", "60 atoms": "C60", "81-atom water": "water 3",
 
 
 def build(name: str) -> Atoms:
-    """The structure of a row, or of "water n"."""
+    """The structure of a row, "water n" (a periodic box) or "cluster n" (n molecules of water in empty space)."""
     name = SYSTEMS.get(name, name)
+    if name.startswith("cluster"):
+        box = build("water 4")
+        nearest = np.argsort(np.linalg.norm(box.positions[::3] - box.cell.sum(0) / 2, axis=1))[: int(name.split()[1])]
+        return Atoms(box[[3 * place + atom for place in nearest for atom in range(3)]], pbc=False, cell=None)
     if not name.startswith("water"):
         return molecule("C6H6" if name == "benzene" else name)
     side = int(name.split()[1])

@@ -1,6 +1,6 @@
-"""Worker of `md_step.py`: energies and forces through ASE of a student, or of SchNetPack's PaiNN, of one architecture.
+"""Worker of `md_step.py` and `teacher_step.py`: energies and forces through ASE, of ours or of another calculator.
 
-python md_worker.py limbeck | schnetpack THREADS [WEIGHTS]
+python md_worker.py THREADS limbeck | schnetpack | graph_pes | default_student | gfn2 [WEIGHTS]
 
 WEIGHTS is a file that `convert_schnetpack.py` wrote, for ours, or SchNetPack's own model file.
 """
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path as Folder
+from typing import Any
 
 import torch
 from ase.calculators.calculator import Calculator
@@ -21,17 +23,28 @@ CHANNELS, LAYERS, RADIAL, CUTOFF = 128, 3, 20, 5.0
 ELEMENTS = [1, 6, 8]
 
 
-def limbeck(weights: str | None) -> Calculator:
+def limbeck(weights: str | None = None) -> Calculator:
     """A student with SchNetPack's basis and envelope, with SchNetPack's weights where they are given."""
-    from mlff import StudentCalculator
-    from mlff.deploy.export import save_student
     from mlff.student import PaiNN, from_schnetpack
 
-    if weights is None:
-        basis, envelope = "GaussianBasis", "CosineCutoff"
-        student = PaiNN(ELEMENTS, CHANNELS, LAYERS, RADIAL, CUTOFF, basis=basis, envelope=envelope)
-    else:
-        student = from_schnetpack(weights)
+    if weights is not None:
+        return exported(from_schnetpack(weights))
+    basis, envelope = "GaussianBasis", "CosineCutoff"
+    return exported(PaiNN(ELEMENTS, CHANNELS, LAYERS, RADIAL, CUTOFF, basis=basis, envelope=envelope))
+
+
+def default_student() -> Calculator:
+    """A student of the size that ``train.py`` makes unless told otherwise, with random weights."""
+    from mlff.student import PaiNN
+
+    return exported(PaiNN(ELEMENTS))
+
+
+def exported(student: Any) -> Calculator:
+    """The calculator of a student that has been written to a file, as a user has it."""
+    from mlff import StudentCalculator
+    from mlff.deploy.export import save_student
+
     with tempfile.TemporaryDirectory() as folder:
         file = Folder(folder) / "student.safetensors"
         save_student(file, student, {"teacher": {}, "licence": "", "data_fingerprint": "", "accuracy": {}})
@@ -56,7 +69,7 @@ def schnetpack_network() -> torch.nn.Module:
     )
 
 
-def schnetpack(weights: str | None) -> Calculator:
+def schnetpack(weights: str | None = None) -> Calculator:
     """SchNetPack's PaiNN behind its own ASE calculator."""
     import recent_torch  # noqa: F401
     from schnetpack.interfaces import SpkCalculator
@@ -84,12 +97,49 @@ def schnetpack(weights: str | None) -> Calculator:
         )
 
 
+def graph_pes_network() -> torch.nn.Module:
+    """graph-pes' PaiNN of the architecture, with random weights."""
+    from graph_pes.models import PaiNN
+
+    network = PaiNN(cutoff=CUTOFF, channels=CHANNELS, radial_features=RADIAL, layers=LAYERS)
+    for parameter in network.modules():
+        if hasattr(parameter, "register_elements"):
+            parameter.register_elements(ELEMENTS)
+    return network
+
+
+def graph_pes() -> Calculator:
+    """graph-pes' PaiNN behind its own ASE calculator."""
+    return graph_pes_network().ase_calculator()
+
+
+def gfn2() -> Calculator:
+    """GFN2-xTB as the default teacher has it."""
+    from omegaconf import OmegaConf
+
+    from mlff.teachers.settings import TeacherSettings
+    from mlff.teachers.teacher import Teacher
+
+    configured = OmegaConf.load(Folder(__file__).parents[1] / "configs" / "teacher" / "gfn2.yaml")
+    settings = OmegaConf.to_container(configured)
+    return Teacher(TeacherSettings.model_validate(settings)).build()
+
+
+SIDES: dict[str, Callable[..., Calculator]] = {
+    "limbeck": limbeck,
+    "schnetpack": schnetpack,
+    "graph_pes": graph_pes,
+    "default_student": default_student,
+    "gfn2": gfn2,
+}
+
+
 class Steps:
     """One calculator and the structures it has met."""
 
-    def __init__(self, side: str, weights: str | None = None) -> None:
+    def __init__(self, side: str, *weights: str) -> None:
         torch.manual_seed(0)
-        self.make = partial({"limbeck": limbeck, "schnetpack": schnetpack}[side], weights)
+        self.make = partial(SIDES[side], *weights)
         self.calculators: dict[str, Calculator] = {}
         self.paths: dict[str, Path] = {}
 
@@ -114,5 +164,5 @@ class Steps:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[2]))
-    serve(Steps(sys.argv[1], *sys.argv[3:4]))
+    torch.set_num_threads(int(sys.argv[1]))
+    serve(Steps(*sys.argv[2:]))

@@ -14,16 +14,13 @@ import sysconfig
 import time
 import venv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 ENVIRONMENT = Path(__file__).parent / ".venv" / "peers"
 """Where the other packages are installed."""
-
-SCHNETPACK_NEEDS = (
-    "h5py", "hydra-colorlog", "fasteners", "dirsync", "torch-ema", "matscipy>=1.1.0", "tensorboard", "tensorboardX",
-)  # fmt: skip
 
 ANSWERS = "LIMBECK_ANSWERS"
 """Environment variable: the number of the open file that a worker writes its answers to."""
@@ -64,14 +61,48 @@ def environment(folder: Path, requirement: str, module: str, needs: Sequence[str
     return python
 
 
-def schnetpack(folder: Path | None) -> Path | None:
-    """The Python of an environment with SchNetPack 2.1.1, in a folder or the default one; see `environment`.
+@dataclass(frozen=True)
+class Peer:
+    """A package with a PaiNN of its own.
 
-    It asks for sympy before 1.13, which every recent PyTorch refuses, and for tools of its developers.
+    Attributes:
+        title: for tables.
+        requirement: as pip takes it.
+        module: that it brings.
+        needs: see `environment`.
     """
-    return environment(
-        folder or ENVIRONMENT.with_name("schnetpack"), "schnetpack==2.1.1", "schnetpack", SCHNETPACK_NEEDS
-    )
+
+    title: str
+    requirement: str
+    module: str
+    needs: tuple[str, ...] = ()
+
+    def python(self, folder: Path | None = None) -> Path | None:
+        """The Python of its environment, in a folder of all environments or the default one; see `environment`."""
+        at = (folder or ENVIRONMENT.parent) / self.module
+        return environment(at, self.requirement, self.module, self.needs)
+
+
+PEERS = {
+    # asks for sympy before 1.13, which every recent PyTorch refuses, and for tools of its developers
+    "schnetpack": Peer(
+        "SchNetPack 2.1.1",
+        "schnetpack==2.1.1",
+        "schnetpack",
+        (
+            "h5py",
+            "hydra-colorlog",
+            "fasteners",
+            "dirsync",
+            "torch-ema",
+            "matscipy>=1.1.0",
+            "tensorboard",
+            "tensorboardX",
+        ),
+    ),
+    "graph_pes": Peer("graph-pes 1.0.2", "graph-pes==1.0.2", "graph_pes"),
+}
+"""By the name of their side in a comparison."""
 
 
 class Worker:

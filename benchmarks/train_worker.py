@@ -1,6 +1,6 @@
-"""Worker of `train_step.py`: optimisation steps on energies and forces, of ours or of SchNetPack, through Lightning.
+"""Worker of `train_step.py`: optimisation steps on energies and forces through Lightning, of ours or of a peer.
 
-python train_worker.py limbeck | schnetpack THREADS
+python train_worker.py THREADS limbeck | schnetpack | graph_pes
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from ase import Atoms
 from ase.build import molecule
-from md_worker import CHANNELS, CUTOFF, ELEMENTS, LAYERS, RADIAL, schnetpack_network
+from md_worker import CHANNELS, CUTOFF, ELEMENTS, LAYERS, RADIAL, graph_pes_network, schnetpack_network
 from peers import CLOCKS, Answer, peak_MB, serve
 from torch.utils.data import DataLoader
 
@@ -149,23 +149,62 @@ class SchNetPack:
         return found
 
 
+class GraphPes(pl.LightningModule):
+    """graph-pes' model and its own loss, with plain AdamW: it has no average of the weights and does not clip here."""
+
+    callbacks: ClassVar[list[pl.Callback]] = []
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = graph_pes_network()
+
+    @property
+    def module(self) -> pl.LightningModule:
+        """The task itself."""
+        return self
+
+    def training_step(self, graph: Any, _: int) -> torch.Tensor:
+        """The same weighted squares as the other sides'."""
+        found = self.model.predict(graph, properties=["energy", "forces"])
+        squares = {name: (found[name] - graph.properties[name]).square().mean() for name in ("energy", "forces")}
+        return 0.01 * squares["energy"] + 0.99 * squares["forces"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW at the rate of the other sides."""
+        return torch.optim.AdamW(self.model.parameters(), lr=RATE)
+
+    def batches(self, size: int) -> list[Any]:
+        """Ready batches, neighbour lists included."""
+        from graph_pes.atomic_graph import AtomicGraph, to_batch
+
+        found = []
+        for structures in labelled(size):
+            graphs = []
+            for atoms, energy, forces in structures:
+                atoms.info["energy"], atoms.arrays["forces"] = energy, forces
+                graphs.append(AtomicGraph.from_ase(atoms, CUTOFF))
+            found.append(to_batch(graphs))
+        return found
+
+
 class Steps:
     """One side, which keeps its weights and its batches from request to request."""
 
     def __init__(self, side: str) -> None:
         torch.manual_seed(0)
-        sides: dict[str, Callable[[], Side]] = {"limbeck": Limbeck, "schnetpack": SchNetPack}
+        sides: dict[str, Callable[[], Side]] = {"limbeck": Limbeck, "schnetpack": SchNetPack, "graph_pes": GraphPes}
         self.side = sides[side]()
         self.ready: dict[int, DataLoader] = {}
 
-    def __call__(self, size: int, steps: int, clock: str) -> Answer:
-        """Seconds of each of some steps with batches of a size."""
+    def __call__(self, size: int, steps: int, warm: int, clock: str) -> Answer:
+        """Seconds of each of some steps with batches of a size, after some that do not count."""
         if size not in self.ready:
             self.ready[size] = DataLoader(cast("Any", self.side.batches(size)), batch_size=None)
         timer = Clock(clock)
         trainer = pl.Trainer(
             accelerator="cpu",
-            max_steps=steps,
+            max_steps=warm + steps,
             max_epochs=-1,
             callbacks=[*self.side.callbacks, timer],
             logger=False,
@@ -175,10 +214,10 @@ class Steps:
             **self.side.settings,
         )
         trainer.fit(self.side.module, self.ready[size])
-        return {"seconds": timer.seconds, "peak_MB": peak_MB()}
+        return {"seconds": timer.seconds[warm:], "peak_MB": peak_MB()}
 
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    torch.set_num_threads(int(sys.argv[2]))
-    serve(Steps(sys.argv[1]))
+    torch.set_num_threads(int(sys.argv[1]))
+    serve(Steps(sys.argv[2]))

@@ -28,6 +28,7 @@ from pinn.fields import Field
 from pinn.geometry import Time
 from pinn.geometry.box import Box
 from pinn.geometry.time import SpaceTime
+from pinn.population_mean import MeanPath, PopulationMean
 from pinn.problem import Problem
 from training.errors import ConfigurationError
 
@@ -45,10 +46,10 @@ class MeanFieldGame(Problem):
     ...     def __init__(self, diffusion: float = 0.1):
     ...         self.play(Interval(x=(-4, 4)), duration=1.0, diffusion=diffusion)
     ...
-    ...     def running_cost(self, x, t, m):
+    ...     def running_cost(self, x, t, m, mean):
     ...         return m
     ...
-    ...     def terminal_cost(self, x):
+    ...     def terminal_cost(self, x, mean):
     ...         return x[0] * x[0] / 2
     ...
     ...     def initial_log_density(self, x):
@@ -59,12 +60,22 @@ class MeanFieldGame(Problem):
 
     Attributes:
         diffusion: ν, so that agents have the noise ``√(2ν)``.
+        mean_path: the population's mean, where costs know it.
     """
 
     fields = ("u", "log_m")
     diffusion: float
 
-    def play(self, space: Box, duration: float, diffusion: float, hard: Mapping[str, bool] | bool = True) -> None:
+    mean_path: MeanPath | None = None
+
+    def play(
+        self,
+        space: Box,
+        duration: float,
+        diffusion: float,
+        hard: Mapping[str, bool] | bool = True,
+        mean: PopulationMean | None = None,
+    ) -> None:
         """Set the domain, the conditions and the equations; called by the subclass's constructor.
 
         Hard: ``u = g + (1 − t/T) N`` and ``ℓ = ln m₀ + (t/T) N``.
@@ -74,6 +85,7 @@ class MeanFieldGame(Problem):
             duration: T.
             diffusion: ν, positive.
             hard: whether both ends of time are built into the solution; or that by field.
+            mean: for a game whose costs know the mean of the population: the condition that ties it to the density.
 
         Raises:
             ConfigurationError: if the diffusion is not positive.
@@ -84,13 +96,18 @@ class MeanFieldGame(Problem):
         self.domain = space * Time(0, duration)
         exactly = hard if isinstance(hard, Mapping) else dict.fromkeys(self.fields, hard)
         names = space.coordinates
-        terminal = OfColumns(names, lambda *x: self.terminal_cost(x))
+        learned: tuple[str, ...] = ()
+        if mean is not None:
+            self.mean_path, self.parameters = mean.path, mean.path.unknowns
+            learned = tuple(self.parameters)
+        terminal = OfColumns([*names, *learned], lambda *given: self._terminal(given))
         initial = OfColumns(names, lambda *x: self.initial_log_density(x))
         self.conditions = [
             Dirichlet("t=max", name="terminal", u=terminal, hard=exactly["u"]),
             Initial(log_m=initial, hard=exactly["log_m"]),
+            *([] if mean is None else [mean]),
         ]
-        self.equations = OfColumns([*self.fields, *names, "t"], self._equations)
+        self.equations = OfColumns([*self.fields, *names, "t", *learned], self._equations)
 
     def hamiltonian(self, x: Columns, p: Columns, m: Tensor) -> Tensor:
         """``H(x, p, m)``: (n,); ``|p|²/2`` unless a game has its own.
@@ -108,13 +125,20 @@ class MeanFieldGame(Problem):
             return tuple(p)
         return torch.func.grad(lambda p: self.hamiltonian(x, p, m).sum())(tuple(p))
 
-    def running_cost(self, x: Columns, t: Tensor, m: Tensor) -> Any:
-        """``f(x, t, m)``: (n,) or a number; none unless a game has one."""
+    def running_cost(self, x: Columns, t: Tensor, m: Tensor, mean: Columns) -> Any:
+        """``f(x, t, m, μ)``: (n,) or a number; none unless a game has one.
+
+        Args:
+            x: place, (n,) per coordinate.
+            t: time (n,).
+            m: density (n,).
+            mean: of the population at that time, (n,) per coordinate; empty where the game does not learn it.
+        """
         return 0.0
 
-    def terminal_cost(self, x: Columns) -> Any:
-        """``g(x)``, written with torch functions that jets know."""
-        raise NotImplementedError(f"{type(self).__name__} has no terminal_cost(self, x).")
+    def terminal_cost(self, x: Columns, mean: Columns) -> Any:
+        """``g(x, μ(T))``, written with torch functions that jets know; the mean is empty where it is not learned."""
+        raise NotImplementedError(f"{type(self).__name__} has no terminal_cost(self, x, mean).")
 
     def initial_log_density(self, x: Columns) -> Any:
         """``ln m₀(x)`` of mass one, written with torch functions that jets know."""
@@ -130,15 +154,26 @@ class MeanFieldGame(Problem):
         """``−H_p(x, p, m)``: where agents are driven, (n,) per coordinate."""
         return tuple(-column for column in self.slope(x, p, m))
 
+    def _terminal(self, given: Columns) -> Any:
+        """The terminal cost of coordinates, and of what is known of the mean."""
+        d = len(self.space)
+        mean = [] if self.mean_path is None else self.mean_path.at_end(given[d:])
+        return self.terminal_cost(given[:d], mean)
+
     def _equations(self, u: Field, log_m: Field, *columns: Tensor) -> dict[str, Tensor]:
-        *x, t = columns
+        d = len(self.space)
+        x, t = columns[:d], columns[d]
+        mean = [] if self.mean_path is None else self.mean_path.at(t, columns[d + 1 :])
         p = [u.d(name) for name in self.space]
         ascent = [log_m.d(name) for name in self.space]
         m = torch.exp(log_m.value)
         transport = self._divergence(u, x, p, m, ascent) + dot(self.slope(x, p, m), ascent)
         spreading = log_m.laplacian + squares(ascent)
         return {
-            "value": -u.d("t") - self.diffusion * u.laplacian + self.hamiltonian(x, p, m) - self.running_cost(x, t, m),
+            "value": -u.d("t")
+            - self.diffusion * u.laplacian
+            + self.hamiltonian(x, p, m)
+            - self.running_cost(x, t, m, mean),
             "density": log_m.d("t") - self.diffusion * spreading - transport,
         }
 

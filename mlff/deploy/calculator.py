@@ -24,6 +24,7 @@ from mlff.graph import AtomGraph
 from mlff.neighbors import Neighbors, SkinNeighborList, neighbor_list
 from mlff.student import Prediction
 from training.errors import InputError
+from training.profiling import phase
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,9 @@ class StudentCalculator(Calculator):
     def _answer(self, atoms: Atoms, stress: bool) -> dict[str, Any]:
         """Results of one structure, of the compiled program where it is used."""
         if not self._is_compiled:
-            return _results(self._predict(self._graph_of(atoms), stress), slice(None), 0)
+            with phase("neighbours"):
+                graph = self._graph_of(atoms)
+            return _results(self._predict(graph, stress), slice(None), 0)
         if self._evaluator is None:
             self._evaluator = CompiledEvaluator(self.model, self.neighbors, self._warn_without_bonds)
         usual = torch.get_num_threads()
@@ -245,7 +248,7 @@ class StudentCalculator(Calculator):
         threads = self.threads
         if threads == "auto":
             threads = 1 if graph.n_edges < FEW_EDGES else None
-        with _torch_threads(threads), torch.inference_mode():
+        with _torch_threads(threads), torch.inference_mode(), phase("network"):
             self.threads_used = torch.get_num_threads()
             return self.model(graph, stress=stress)
 

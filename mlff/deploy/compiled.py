@@ -20,6 +20,7 @@ from mlff.neighbors import Neighbors, SkinNeighborList
 from mlff.student import PaiNN
 from mlff.student.weights import TOLERANCE, tabulated_radial, weights_of
 from training.errors import InputError
+from training.profiling import phase
 
 if TYPE_CHECKING:
     from mlff.kernels.triton_student import TritonStudent
@@ -60,12 +61,14 @@ class CompiledEvaluator:
         species = numbers.tobytes()
         if species != self._numbers:
             require_known_elements(numbers, self.elements)
-        wide = self.lists.wide(numbers, positions, cell, atoms.pbc)
-        if wide is not self._wide:
-            self._wide = None
-            self._set_structure(numbers, wide)
-            self._wide = wide
-        answer = self.student.evaluate(positions, stress, threads)
+        with phase("neighbours"):
+            wide = self.lists.wide(numbers, positions, cell, atoms.pbc)
+            if wide is not self._wide:
+                self._wide = None
+                self._set_structure(numbers, wide)
+                self._wide = wide
+        with phase("network"):
+            answer = self.student.evaluate(positions, stress, threads)
         if answer is None:
             self._refuse(atoms, wide)
         if species != self._numbers:

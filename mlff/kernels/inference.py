@@ -156,9 +156,13 @@ class CompiledStudent:
         energies = self._outputs[:n_atoms] * self.scale
         energies += self._zero
         forces = self._answers[: 3 * n_atoms].reshape(-1, 3).copy()
-        virials = self._answers[3 * capacity : 3 * capacity + 9 * n_atoms]
-        virial = virials.reshape(-1, 3, 3).sum(axis=0) if stress else None
+        virial = self.virials().sum(axis=0) if stress else None
         return Answer(float(energies.sum()), forces, energies, virial)
+
+    def virials(self) -> ndarray:
+        """Each atom's share of the virial of the last evaluation with stress, (n_atoms, 3, 3) eV; a view."""
+        first = 3 * self._room[0]
+        return self._answers[first : first + 9 * self._n_atoms].reshape(-1, 3, 3)
 
     def _reserve(self, atoms: int, edges: int, scratch: int = 0) -> None:
         """Memory for so many atoms, edges and atoms of tasks at once; what there is, if it is enough."""

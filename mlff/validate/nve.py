@@ -18,6 +18,7 @@ from mlff.validate.bonds import Bonds
 from mlff.validate.nve_state import NveState
 from mlff.validate.settings import MolecularDynamicsSettings
 from mlff.validate.stability import Stability, Trajectory, measure_stability
+from training import profiling
 from training.errors import InputError
 from training.progress import Progress
 
@@ -178,7 +179,8 @@ class _Run:
     def _advance(self, state: NveState, dynamics: VelocityVerlet) -> None:
         """One step; what is due at it is noted, and a calculator that gives up ends the run."""
         try:
-            state.forces = dynamics.step(state.forces)
+            with profiling.phase("ASE"):
+                state.forces = dynamics.step(state.forces)
         except (InputError, CalculatorError) as error:
             state.failure = f"{error} ({self._when(state)})"
             return

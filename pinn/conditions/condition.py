@@ -17,6 +17,9 @@ from training.errors import ConfigurationError
 Value = float | Callable[..., Any]
 """A number, or a function of named coordinates and unknown parameters, written with torch functions."""
 
+Values = Callable[[Tensor], Mapping[str, Tensor]]
+"""Fields by name, (n,) each, at points (n, d)."""
+
 
 @dataclass(frozen=True)
 class ConditionPoints:
@@ -84,6 +87,18 @@ class Condition(ABC):
             generator: the only source of randomness.
             kind: ``uniform``, ``sobol`` or ``latin_hypercube``.
         """
+
+    def follow(self, domain: Geometry, points: ConditionPoints, values: Values) -> ConditionPoints | None:
+        """Other points, for a condition whose points go where the solution is; None, as for most: they stay.
+
+        Asked when the points of the equations move.
+
+        Args:
+            domain: of the problem.
+            points: as they are.
+            values: the fields at any points (n, d) by name, (n,) each, without graph.
+        """
+        return None
 
     @abstractmethod
     def residuals(

@@ -75,10 +75,10 @@ class LogCoupledGame(MeanFieldGame):
         self.play(space, duration, diffusion, {"u": hard, "log_m": False})
         self.reference = Exact(self.coordinates, {"u": self.value, "log_m": self.log_density})
 
-    def running_cost(self, x: Columns, t: Tensor, m: Tensor) -> Tensor:
+    def running_cost(self, x: Columns, t: Tensor, m: Tensor, mean: Columns) -> Tensor:
         return squares(x) * (self.pull / 2) + self.crowding * torch.log(m)
 
-    def terminal_cost(self, x: Columns) -> Any:
+    def terminal_cost(self, x: Columns, mean: Columns) -> Any:
         return squares(x) * (self.alpha / 2) - self.descent * self.domain.bounds["t"][1]
 
     def initial_log_density(self, x: Columns) -> Any:

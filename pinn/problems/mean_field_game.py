@@ -13,6 +13,9 @@ Manufactured for the whole space in any dimension, where everything stays normal
     v = C² [v₀/C(0)² + (σ²/k)(tanh(kT + h) − tanh(k(T − t) + h))]
     u = a|x − μ|²/2 + P μ·(x − μ) + P|μ|²/2 − g s(1 − s)|μ(T)|²/2 + (σ² d/2) ln(C/C(T))
 
+The equations need each other: μ is learned as numbers at a few times, and a condition asks that they are the mean of m
+(`pinn.population_mean`). The closed form serves as the reference, and says how large a box has to be.
+
 The family is that of Bensoussan, Sung, Yam, Yung, "Linear-quadratic mean field games", J. Optim. Theory Appl. 169
 (2016) 496.
 """
@@ -27,12 +30,13 @@ from torch import Tensor
 
 from pinn.geometry.normal_box import NormalBox
 from pinn.mean_field_game import Columns, MeanFieldGame, squares
+from pinn.population_mean import MeanPath, PopulationMean
 from pinn.references.reference import Exact
 from training.errors import ConfigurationError
 
 
 class LinearQuadraticGame(MeanFieldGame):
-    """The linear-quadratic game about a known mean, ``H = |p|²/2``.
+    """The linear-quadratic game, ``H = |p|²/2``.
 
     Args:
         dimension: d; the coordinates are x, or x1, x2, …
@@ -47,6 +51,7 @@ class LinearQuadraticGame(MeanFieldGame):
         reach: how far the box reaches beyond the mean's path, in the population's largest standard deviation.
         spread: standard deviation of points drawn from the box, about its middle, in the population's largest; a large
             number for a uniform density.
+        mean_nodes: times at which the population's mean is learned; the polynomial through them is its path.
         hard: whether ``u = g|x − s μ(T)|²/2 + (1 − t/T) N`` and ``ln m = ln m₀ + (t/T) N`` hold, or enter the loss.
 
     Raises:
@@ -54,7 +59,8 @@ class LinearQuadraticGame(MeanFieldGame):
     """
 
     formula = (
-        r"-u_t - \nu \Delta u + \frac{1}{2}|\nabla u|^2 = \frac{q}{2}|x|^2 + \frac{\kappa}{2}|x - \mu(t)|^2"
+        r"-u_t - \nu \Delta u + \frac{1}{2}|\nabla u|^2 = \frac{q}{2}|x|^2 + \frac{\kappa}{2}|x - \mu|^2, \quad "
+        r"\mu(t) = \int x\,m\,dx"
         "\n"
         r"m_t - \nu \Delta m - \nabla \cdot (m \nabla u) = 0"
     )
@@ -72,22 +78,27 @@ class LinearQuadraticGame(MeanFieldGame):
         variance: float = 0.2,
         reach: float = 5.0,
         spread: float = 2.0,
+        mean_nodes: int = 8,
         hard: bool = True,
     ) -> None:
         _require_possible(dimension, pull, company, final, share, variance)
         self.title = f"Linear-quadratic mean-field game, d = {dimension}"
         self.pull, self.company, self.final, self.share = pull, company, final, share
         self.exact = NormalPopulation(dimension, duration, diffusion, pull, company, final, share, mean, variance)
-        self.play(self._space(dimension, reach, spread), duration, diffusion, hard)
+        space = self._space(dimension, reach, spread)
+        path = MeanPath(space.coordinates, duration, mean_nodes, mean)
+        self.play(space, duration, diffusion, hard, PopulationMean(path, math.sqrt(variance)))
+        found = self.exact.mean_at(path.times).tolist()
+        self.truth = {f"mean_{name}_{node}": at for name in space.coordinates for node, at in enumerate(found)}
         self.reference = Exact(self.coordinates, {"u": self.exact.value, "log_m": self.exact.log_density})
 
-    def running_cost(self, x: Columns, t: Tensor, m: Tensor) -> Tensor:
-        away = self.exact.away(x, t)
+    def running_cost(self, x: Columns, t: Tensor, m: Tensor, mean: Columns) -> Tensor:
+        away = [column - middle for column, middle in zip(x, mean, strict=True)]
         return (self.pull * squares(x) + self.company * squares(away)) / 2
 
-    def terminal_cost(self, x: Columns) -> Any:
-        target = self.share * self.exact.last_mean
-        return squares([column - target for column in x]) * (self.final / 2)
+    def terminal_cost(self, x: Columns, mean: Columns) -> Any:
+        away = [column - middle * self.share for column, middle in zip(x, mean, strict=True)]
+        return squares(away) * (self.final / 2)
 
     def initial_log_density(self, x: Columns) -> Any:
         exact = self.exact

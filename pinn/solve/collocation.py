@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinn.conditions.condition import ConditionPoints
+from pinn.conditions.condition import ConditionPoints, Values
 from pinn.problem import Problem
 from pinn.sampling.sampler import PointFunction, Sampler
 from pinn.solve.stage import SAMPLERS, SolveStage
@@ -31,7 +31,7 @@ class Collocation:
 
     Attributes:
         sampler: of the present stage; ``sampler.points`` (n, d) and ``sampler.weights`` (n,) are float64 on the CPU.
-        conditions: points of each soft condition, by its name; the same throughout a stage.
+        conditions: points of each soft condition, by its name; most are the same throughout a stage.
     """
 
     sampler: Sampler
@@ -60,18 +60,27 @@ class Collocation:
             for condition in self.problem.soft_conditions
         }
 
-    def resample(self, step: int, residual: PointFunction, uncertainty: PointFunction | None = None) -> bool:
-        """Let the sampler move its points if it is time to.
+    def resample(
+        self, step: int, residual: PointFunction, uncertainty: PointFunction | None = None, values: Values | None = None
+    ) -> bool:
+        """Let the sampler move its points if it is time to, and with them those of conditions that follow the solution.
 
         Args:
             step: optimizer steps done in the stage.
             residual: |r| at any points, all equations together.
             uncertainty: for samplers that need it.
+            values: the fields at any points, for conditions that follow them.
 
         Returns:
             Whether the points changed.
         """
-        return self.sampler.update(step, residual, uncertainty if self.sampler.needs_uncertainty else None)
+        moved = self.sampler.update(step, residual, uncertainty if self.sampler.needs_uncertainty else None)
+        if moved and values is not None:
+            for condition in self.problem.soft_conditions:
+                followed = condition.follow(self.problem.domain, self.conditions[condition.name], values)
+                if followed is not None:
+                    self.conditions[condition.name] = followed
+        return moved
 
     def batch_done(self) -> None:
         """Nothing to count: the state is the points themselves."""

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pinn.conditions.condition import ConditionPoints
 from pinn.residuals import default_chunk
 from pinn.sampling.sampler import PointFunction
 from pinn.sampling.uncertainty import disagreement
@@ -57,9 +58,7 @@ class Task:
         self.device, self.average = device, average
         self.chunk = default_chunk(trial.network, system.layout) if stage.chunk is None else stage.chunk
         self.moved = False
-        self._conditions = [
-            system.condition_points(name, given.to(device)) for name, given in collocation.conditions.items()
-        ]
+        self._conditions: dict[str, tuple[ConditionPoints, PointGroup]] = {}
         self.balance: Balance = instantiate(stage.balance, BALANCES)
         self._follow_points()
         self.balance.start(self.objective.sizes)
@@ -80,7 +79,7 @@ class Task:
         """
         scales = self.term_weights
         residual = in_chunks(lambda points: self.system.magnitude(self.trial, points, scales), self.chunk)
-        self.moved = self.collocation.resample(step, residual, self._uncertainty())
+        self.moved = self.collocation.resample(step, residual, self._uncertainty(), self._values)
         if self.moved:
             origin = self.collocation.sampler.origin
             for term in self.system.equations:
@@ -128,7 +127,7 @@ class Task:
         self.objective = Objective(
             self.system,
             self.trial,
-            [interior, *self._conditions],
+            [interior, *self._condition_groups()],
             weights,
             self.chunk,
             self.stage.accumulate,
@@ -136,6 +135,18 @@ class Task:
         )
         if former is not None:
             self.objective.keep_residuals = former.keep_residuals
+
+    def _condition_groups(self) -> list[PointGroup]:
+        """A group for each condition, the one before where its points have stayed."""
+        for name, given in self.collocation.conditions.items():
+            if name not in self._conditions or self._conditions[name][0] is not given:
+                self._conditions[name] = given, self.system.condition_points(name, given.to(self.device))
+        return [group for _, group in self._conditions.values()]
+
+    def _values(self, points: Tensor) -> dict[str, Tensor]:
+        """The fields at points (n, d), (n,) by name."""
+        found = in_chunks(partial(self.system.values, self.trial), self.chunk)(points.to(self.device))
+        return dict(zip(self.system.problem.fields, found.unbind(1), strict=True))
 
     def _gradients(self) -> _Gradients:
         return _Gradients(self.objective, self.chunk)

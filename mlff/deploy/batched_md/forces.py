@@ -73,12 +73,12 @@ class Surface:
             with profiling.phase("network"):
                 is_new, self._loaded = group is not self._loaded, group
                 return group.run_on_gpu(self._recorded, is_new, self.systems, stress)
-        if self._program is not None and (not stress or group.n_systems == 1):
+        if self._program is not None:
             with profiling.phase("network"):
                 answer = group.run(self._program, self.systems, stress)
             if answer is not None:
                 return answer
-        # the program sums stresses over all it is given, and has no answer where atoms are too near
+        # the compiled program has no answer where atoms are too near
         with profiling.phase("neighbours"):
             graph, closest = group.at(self.systems, self.model.cutoff, self._filters)
         with profiling.phase("network"):

@@ -83,7 +83,7 @@ class Group:
         Args:
             program: the student.
             systems: on the CPU.
-            stress: whether to compute it; for a group of one system only.
+            stress: whether to compute it.
         """
         wide = self.wide
         program.set_structure(
@@ -100,9 +100,9 @@ class Group:
         energies = torch.from_numpy(answer.energies)
         energy = energies.new_zeros(self.n_systems).index_add_(0, self.owner, energies).unsqueeze(1)
         tensor = None
-        if answer.virial is not None:
-            volume = systems.volume()[self.systems].unsqueeze(2)
-            tensor = torch.where(volume > 0, torch.from_numpy(answer.virial) / volume.clamp(min=1e-30), 0.0)
+        if stress:
+            virials = torch.from_numpy(program.virials())
+            tensor = self._stress(virials.new_zeros(self.n_systems, 3, 3).index_add_(0, self.owner, virials), systems)
         return Forces(energy, torch.from_numpy(answer.forces), tensor, torch.full_like(energy, torch.inf))
 
     def run_on_gpu(self, program: TritonStudent, is_new: bool, systems: Systems, stress: bool) -> Forces:
@@ -121,12 +121,13 @@ class Group:
         elif cell is not self.offsets_of:
             program.program.set_offsets(offsets)
         found = program.run(systems.positions[self.atoms], stress).copied()
-        tensor = None
-        if found.virial is not None:
-            volume = systems.volume()[self.systems].unsqueeze(2)
-            virial = 0.5 * (found.virial + found.virial.transpose(1, 2))
-            tensor = torch.where(volume > 0, virial / volume.clamp(min=1e-30), 0.0)
+        tensor = None if found.virial is None else self._stress(found.virial, systems)
         return Forces(found.energy.unsqueeze(1), found.forces, tensor, found.nearest.unsqueeze(1))
+
+    def _stress(self, virial: Tensor, systems: Systems) -> Tensor:
+        """Stress of every system, zero without a cell, (n_systems, 3, 3) eV/Å³ as the virial in eV."""
+        volume = systems.volume()[self.systems].unsqueeze(2)
+        return torch.where(volume > 0, 0.5 * (virial + virial.transpose(1, 2)) / volume.clamp(min=1e-30), 0.0)
 
     def _offsets(self, systems: Systems) -> Float[Tensor, "edges 3"]:
         """What the edges add to their senders, (n_edges, 3) Å, made again when cells have changed; empty without."""

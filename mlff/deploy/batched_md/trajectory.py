@@ -263,7 +263,7 @@ def _h5py() -> Any:
         import h5py  # an optional package
     except ImportError as error:
         raise InputError(
-            "trajectory='hdf5' needs the package h5py: pip install h5py, or choose extxyz or traj."
+            "trajectory='hdf5' needs the package h5py: pip install 'limbeck[hdf5]', or choose extxyz or traj."
         ) from error
     return h5py
 

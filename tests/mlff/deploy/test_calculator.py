@@ -18,6 +18,7 @@ from mlff.deploy.calculator import FEW_EDGES
 from mlff.graph import AtomGraph
 from mlff.neighbors import neighbor_list
 from training.errors import InputError
+from training.profiling import Profile
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -418,3 +419,16 @@ class TestConstruction:
     def test_a_wrong_argument_is_named(self, student_file, arguments, message):
         with pytest.raises(InputError, match=message):
             StudentCalculator(student_file, **arguments)
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "torch"])
+def test_a_profile_tells_neighbours_from_network(student_file, kernels):
+    atoms = STRUCTURES["quartz"]()
+    atoms.calc = StudentCalculator(student_file, device="cpu", dtype="float64", kernels=kernels)
+    atoms.get_forces()
+    with Profile() as profile:
+        for _ in range(3):
+            atoms.rattle(1e-3, seed=1)
+            atoms.get_forces()
+    assert {name: profile.phases[name].calls for name in ("neighbours", "network")} == {"neighbours": 3, "network": 3}
+    assert profile.phases["network"].seconds > 0

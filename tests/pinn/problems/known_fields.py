@@ -82,3 +82,8 @@ def patch_fields(reference: Reference, middle: Tensor, widths: dict[str, float])
     values = reference.values(torch.cartesian_prod(*axes))
     shape = (PATCH + 1, PATCH + 1)
     return {name: PatchField(name, tuple(widths), table.reshape(shape), widths) for name, table in values.items()}
+
+
+def true_parameters(problem) -> dict[str, Tensor]:
+    """The values that the problem's unknown numbers have in its reference."""
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in problem.truth.items()}

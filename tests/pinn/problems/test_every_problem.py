@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from known_fields import exact_fields
+from known_fields import exact_fields, true_parameters
 
 from pinn.conditions import Data, Periodic
+from pinn.population_mean import PopulationMean
 from pinn.problems.schrodinger import Schrodinger
 from pinn.references.reference import Exact
+from pinn.trial_fields import parameters_at_start
 from training.configuration import instantiate
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "problem").glob("*.yaml"))
@@ -79,7 +81,7 @@ class TestEveryExactSolution:
         problem = built(name)
         points = problem.domain.sample(200, torch.Generator().manual_seed(0))
         fields, columns = exact_fields(problem, points)
-        for term, residual in problem.residuals(fields, columns).items():
+        for term, residual in problem.residuals(fields, columns, true_parameters(problem)).items():
             scale = max(1.0, float(max(field.value.detach().abs().max() for field in fields.values())))
             assert residual.abs().max() < 1e-8 * scale, term
 
@@ -89,9 +91,10 @@ class TestEveryExactSolution:
         for condition in problem.conditions:
             given = condition.sample(problem.domain, 50, generator)
             fields, columns = exact_fields(problem, given.points)
-            for term, residual in condition.residuals(fields, columns, given).items():
-                # the Gaussian of the reaction is even about the middle of its interval
-                assert residual.abs().max() < 1e-12, term
+            for term, residual in condition.residuals(fields, columns, given, true_parameters(problem)).items():
+                # the Gaussian of the reaction is even about the middle of its interval; boxes end in tails of agents
+                bound = 2e-6 if isinstance(condition, PopulationMean) else 1e-12
+                assert residual.abs().max() < bound, term
 
     def test_is_the_reference_and_states_rounding_as_its_floor(self, name):
         problem = built(name)
@@ -123,7 +126,7 @@ def test_no_hard_condition_contains_the_solution():
         points = problem.domain.sample(300, torch.Generator().manual_seed(2))
         columns = {name: column[:, None] for name, column in problem.domain.columns(points).items()}
         truth = problem.reference.values(points)
-        for field, (lift, factor) in problem.ansatz_terms(columns).items():
+        for field, (lift, factor) in problem.ansatz_terms(columns, parameters_at_start(problem)).items():
             if factor is None or isinstance(lift, type(None)):
                 continue
             error = (lift[:, 0] - truth[field]).norm() / truth[field].norm()

@@ -5,19 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from known_fields import AutogradField, exact_fields
+from known_fields import AutogradField, exact_fields, true_parameters
 from picard import Picard
 
 from pinn.draws import draw
 from pinn.geometry import Box, Interval
 from pinn.mean_field_game import MeanFieldGame, squares
+from pinn.population_mean import MeanPath
 from pinn.problems.log_coupled_game import LogCoupledGame
 from pinn.problems.mean_field_game import LinearQuadraticGame
 from training.errors import ConfigurationError
 
 GAMES = {
-    f"{kind.__name__} in {d}": (lambda kind=kind, d=d: kind(dimension=d))
-    for kind in (LinearQuadraticGame, LogCoupledGame)
+    f"{kind.__name__} in {d}": (lambda kind=kind, d=d, more=more: kind(dimension=d, **more))
+    # a polynomial of the eleventh degree is the path of the mean to rounding
+    for kind, more in ((LinearQuadraticGame, {"mean_nodes": 12}), (LogCoupledGame, {}))
     for d in (1, 2, 10)
 }
 
@@ -31,7 +33,7 @@ class TestEveryGame:
     def test_its_exact_solution_solves_it_to_rounding(self, game):
         points = game.evaluation_points()[:200]
         fields, columns = exact_fields(game, points)
-        found = game.residuals(fields, columns)
+        found = game.residuals(fields, columns, true_parameters(game))
         assert set(found) == {"value", "density"}
         for term, residual in found.items():
             # terms are of the order of ten per dimension
@@ -39,10 +41,10 @@ class TestEveryGame:
 
     def test_its_exact_solution_starts_and_ends_as_prescribed(self, game):
         generator = torch.Generator().manual_seed(0)
-        for condition in game.conditions:
+        for condition in game.conditions[:2]:
             given = condition.sample(game.domain, 50, generator)
             fields, columns = exact_fields(game, given.points)
-            for residual in condition.residuals(fields, columns, given).values():
+            for residual in condition.residuals(fields, columns, given, true_parameters(game)).values():
                 assert residual.abs().max() < 1e-12 * len(game.space)
 
     def test_agents_start_where_the_density_says(self, game):
@@ -93,7 +95,7 @@ class Free(MeanFieldGame):
     def __init__(self, dimension=1, diffusion=0.3):
         self.play(Box(**{f"x{k}": (-1.0, 1.0) for k in range(dimension)}), 1.0, diffusion)
 
-    def terminal_cost(self, x):
+    def terminal_cost(self, x, mean):
         return squares(x)
 
     def initial_log_density(self, x):
@@ -184,6 +186,49 @@ def test_finite_differences_find_the_same_game():
     assert np.linalg.norm(m - true_m) / np.linalg.norm(true_m) < 1e-2
     assert np.abs(mean - game.exact.mean_at(torch.from_numpy(solver.t)).numpy()).max() < 5e-3
     assert np.abs(m.sum(1) * solver.dx - 1).max() < 1e-3 and rounds > 3
+
+
+class TestTheMeanOfAPopulation:
+    @pytest.mark.parametrize("d", [1, 2, 10])
+    def test_is_that_of_the_density_once_the_points_have_followed_it(self, d):
+        game = LinearQuadraticGame(dimension=d)
+        condition = game.conditions[2]
+        given = condition.sample(game.domain, 0, torch.Generator())
+        for _ in range(6):
+            moved = condition.follow(game.domain, given, game.reference.values)
+            given = given if moved is None else moved
+        fields, columns = exact_fields(game, given.points)
+        found = condition.residuals(fields, columns, given, true_parameters(game))
+        assert set(found) == {f"mean.{name}" for name in game.space}
+        for residual in found.values():
+            # of 1.0 to 0.5; the box ends five standard deviations away
+            assert residual.shape == (8,)
+            assert residual.abs().max() < (2e-6 if d < 3 else 1e-3)
+
+    def test_moves_with_density_and_numbers(self):
+        game = LinearQuadraticGame()
+        condition = game.conditions[2]
+        given = condition.sample(game.domain, 0, torch.Generator())
+        fields, columns = exact_fields(game, given.points)
+        fields["log_m"].value = fields["log_m"].value + 0.3 * columns["x"]
+        numbers = {name: value + 0.1 for name, value in true_parameters(game).items()}
+        (residual,) = condition.residuals(fields, columns, given, numbers).values()
+        # exp(λx) N(μ, v) is N(μ + λv, v)
+        expected = 0.3 * game.exact.variance_at(game.mean_path.times) - 0.1
+        torch.testing.assert_close(residual.detach(), expected, atol=1e-5, rtol=0)
+
+    def test_is_a_polynomial_through_its_numbers(self):
+        path = MeanPath(("x", "y"), 2.0, 5, 0.0)
+        values = [*(path.times**3), *(1 - path.times)]
+        t = torch.linspace(0, 2, 11, dtype=torch.float64)
+        x, y = path.at(t, values)
+        torch.testing.assert_close(x, t**3, atol=1e-14, rtol=0)
+        torch.testing.assert_close(y, 1 - t, atol=1e-14, rtol=0)
+        assert path.at_end(values) == [values[4], values[9]]
+
+    def test_needs_two_times(self):
+        with pytest.raises(ConfigurationError, match="at 2 or more times; got 1"):
+            LinearQuadraticGame(mean_nodes=1)
 
 
 def test_the_mean_that_agents_like_is_that_of_their_density():

@@ -4,12 +4,13 @@ import json
 import sys
 import threading
 
+import h5py
 import numpy as np
 import pytest
 from ase.io import read
 
 from mlff.deploy.batched_md.observables import COLUMNS, read_observables
-from mlff.deploy.batched_md.trajectory import WAITING, Writer, cut_file
+from mlff.deploy.batched_md.trajectory import WAITING, Hdf5Files, TrajFiles, Writer, cut_file
 from training.errors import InputError
 
 
@@ -41,8 +42,6 @@ def test_frames_of_ases_format_are_written_once_however_often_it_is_called(run, 
 
 def test_superfluous_frames_of_ases_format_are_cut_off(run, mixture):
     result = run(mixture[:1], steps=10, trajectory="traj", frame_every=5)
-    from mlff.deploy.batched_md.trajectory import TrajFiles
-
     files = TrajFiles(result.folder / "trajectory", None)
     assert files.written() == {"00000_C2H6O.traj": 3}
     files.cut({"00000_C2H6O.traj": 2})
@@ -51,9 +50,33 @@ def test_superfluous_frames_of_ases_format_are_cut_off(run, mixture):
     assert files.written() == {}
 
 
+def test_hdf5_holds_every_frame_once_and_cuts_what_no_saved_state_knows(run, mixture):
+    for steps in (20, 40):
+        result = run(mixture, steps=steps, trajectory="hdf5", frame_every=5)
+    files = sorted((result.folder / "trajectory").glob("*.h5"))
+    last = {outcome.name: atoms for outcome, atoms in zip(result.outcomes, result.structures, strict=True)}
+    for name, atoms in last.items():
+        steps, groups = [], []
+        for file in files:
+            with h5py.File(file) as stored:
+                steps += stored[name]["step"][:].tolist()
+                groups.append({key: stored[name][key][()] for key in stored[name]})
+        assert steps == list(range(0, 41, 5))
+        end = groups[-1]
+        np.testing.assert_array_equal(end["numbers"], atoms.numbers)
+        np.testing.assert_allclose(end["positions"][-1], atoms.positions, atol=1e-12)
+        np.testing.assert_allclose(end["momenta"][-1], atoms.get_momenta(), atol=1e-12)
+        np.testing.assert_allclose(end["forces"][-1], atoms.get_forces(), atol=1e-12)
+        assert end["energy"][-1] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    store = Hdf5Files(result.folder / "trajectory", None)
+    assert store.written() == {file.name: 1 for file in files}
+    store.cut({files[0].name: 1})
+    assert list(store.written()) == [files[0].name]
+
+
 def test_hdf5_without_its_package_is_refused_before_anything_is_done(run, mixture, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match="pip install h5py"):
+    with pytest.raises(InputError, match=r"pip install .limbeck\[hdf5\]"):
         run(mixture, trajectory="hdf5")
     assert not run.folder("md").exists()
 
