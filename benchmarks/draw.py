@@ -28,12 +28,16 @@ def draw_times(axes: Axes, lines: list[dict[str, Any]]) -> None:
         title = PEERS[side].title if side in PEERS else "Limbeck"
         at = [row + (place - (len(sides) - 1) / 2) * width for row in range(len(lines))]
         bars = axes.bar(at, [line[side] for line in lines], width, color=COLOURS[side], label=title)
-        axes.bar_label(bars, fmt=lambda value: f"{value:.3g}" if value < 100 else f"{value:,.0f}", fontsize=7, padding=1)
+        axes.bar_label(bars, fmt=_figure, fontsize=7, padding=1)
     axes.set_xticks(range(len(lines)), [line["case"] for line in lines])
     axes.set_yscale("log")
     axes.margins(y=0.15)
     axes.set_ylabel("energy and forces through ASE (ms)")
     axes.legend(frameon=False, loc="upper left")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def draw_scaling(axes: Axes, boxes: list[dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ from mlff.deploy.compiled import CompiledEvaluator, choose_kernels
 from mlff.deploy.export import load_student, locate_student
 from mlff.deploy.graphs import Structure, join
 from mlff.graph import AtomGraph
+from mlff.kernels import SPLIT
 from mlff.neighbors import Neighbors, SkinNeighborList, neighbor_list
 from mlff.student import Prediction
 from training.errors import InputError
@@ -50,7 +51,8 @@ class StudentCalculator(Calculator):
             that sharing it out costs more than it saves, else torch's own number; None leaves torch's setting alone.
         kernels: "auto" runs single structures on the CPU as one compiled program (`mlff.kernels.inference`), which is
             compiled at the first calculation after an installation, and on a GPU as a recorded graph of Triton kernels;
-            "compiled" insists on it; "torch" never does.
+            "compiled" insists on it; "torch" never does. "triton-3xtf32" is for large systems: matrix products on the
+            tensor cores of a GPU in three parts of TF32, forces within 2e-6 of the largest (float32: 1e-6).
 
     Attributes:
         model: the network.
@@ -90,6 +92,8 @@ class StudentCalculator(Calculator):
         self.neighbors = SkinNeighborList(model.cutoff, skin)
         self.parameters.update(path=str(file), device=str(self.device), dtype=dtype, skin=skin)
         self._is_compiled = choose_kernels(kernels, self.device, DTYPES[dtype])
+        if kernels == SPLIT:
+            self.model.kernels = SPLIT
         self._evaluator: CompiledEvaluator | None = None
         self._state: tuple[bytes, ...] = ()
         self._snapshot: Atoms | None = None

@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy import ndarray
 
 from mlff.deploy.checks import SMALLEST_DISTANCE, require_atoms_apart, require_known_elements
-from mlff.kernels import choose, triton_obstacle
+from mlff.kernels import SPLIT, choose, triton_obstacle
 from mlff.kernels.inference import Answer, CompiledStudent, Weights
 from mlff.kernels.tables import RadialTable
 from mlff.neighbors import Neighbors, SkinNeighborList
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KERNELS = ("auto", "compiled", "torch")
+KERNELS = ("auto", "compiled", "torch", SPLIT)
 
 
 class CompiledEvaluator:
@@ -89,17 +89,19 @@ class CompiledEvaluator:
 
 
 def choose_kernels(kernels: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a student runs as a program ("auto" where it can, "compiled", or "torch"); logged once.
+    """Whether a student runs as a program ("auto" where it can, "compiled", split, or "torch"); logged once.
 
     Raises:
-        InputError: for an unknown name, or "compiled" where it cannot run.
+        InputError: for an unknown name, or a program that is insisted on where it cannot run.
     """
     if kernels not in KERNELS:
         raise InputError(f"Unknown kernels {kernels!r}; choose one of {', '.join(KERNELS)}.")
     if kernels == "torch":
         return False
-    obstacle = "" if device.type == "cpu" else triton_obstacle(device, dtype)
-    if obstacle and kernels == "compiled":
+    obstacle = "" if device.type == "cpu" and kernels != SPLIT else triton_obstacle(device, dtype)
+    if kernels == SPLIT and dtype != torch.float32:
+        obstacle = f"products of float32 are split, and the dtype is {dtype}"
+    if obstacle and kernels != "auto":
         raise InputError(f"The compiled program cannot be used: {obstacle}. Choose kernels='auto'.")
     _announce(obstacle, device.type, str(dtype).removeprefix("torch."))
     return not obstacle
@@ -118,7 +120,7 @@ def _announce(obstacle: str, device: str, precision: str) -> None:
 def runs_on_gpu(model: PaiNN) -> bool:
     """Whether Triton's kernels run a student: on a GPU unless its ``kernels`` say otherwise, or where they insist."""
     weight = model.embedding.weight
-    if weight.device.type == "cpu" and model.kernels != "triton":
+    if weight.device.type == "cpu" and model.kernels not in ("triton", SPLIT):
         return False
     return choose(model.kernels, weight.device, weight.dtype) == "triton"
 
@@ -134,7 +136,7 @@ def gpu_student(model: PaiNN) -> TritonStudent:
     from mlff.kernels.triton_student import TritonStudent
 
     weight = model.embedding.weight
-    return TritonStudent(_weights(model), weight.dtype, weight.device)
+    return TritonStudent(_weights(model), weight.dtype, weight.device, split=model.kernels == SPLIT)
 
 
 def _weights(model: PaiNN) -> Weights:

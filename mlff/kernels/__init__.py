@@ -12,7 +12,10 @@ import torch
 
 _log = logging.getLogger(__name__)
 
-CHOICES = ("auto", "reference", "numba", "triton")
+SPLIT = "triton-3xtf32"
+"""Triton's kernels with matrix products that are split for tensor cores; see `mlff.kernels.triton_products`."""
+
+CHOICES = ("auto", "reference", "numba", "triton", SPLIT)
 
 REASONS = {
     "numba": "because the tensors are on the CPU: one pass over the edges each",
@@ -24,7 +27,8 @@ def choose(kernels: str, device: torch.device, dtype: torch.dtype, gradients: bo
     """Which implementation to use: "numba", "triton" or "reference".
 
     Args:
-        kernels: "auto" takes the fastest one there is for the device and precision; the others insist.
+        kernels: "auto" takes the fastest one there is for the device and precision that keeps all digits of float32;
+            the others insist, and "triton-3xtf32" is "triton" here.
         device: where the tensors are.
         dtype: of the weights.
         gradients: whether derivatives of the results are wanted, which the kernels of Triton do not have.
@@ -36,10 +40,12 @@ def choose(kernels: str, device: torch.device, dtype: torch.dtype, gradients: bo
         raise ValueError(f"Unknown kernels {kernels!r}; choose one of {', '.join(CHOICES)}.")
     if kernels == "reference":
         return kernels
-    wanted = kernels if kernels != "auto" else "triton" if device.type == "cuda" else "numba"
+    wanted = {"auto": "triton" if device.type == "cuda" else "numba", SPLIT: "triton"}.get(kernels, kernels)
     obstacle = triton_obstacle(device, dtype) if wanted == "triton" else _numba_obstacle(device, dtype)
     if not obstacle and wanted == "triton" and gradients:
         obstacle = "derivatives are wanted, which they do not have"
+    if kernels == SPLIT and dtype != torch.float32:
+        obstacle = f"products of float32 are split, and the weights are {dtype}"
     if obstacle and kernels != "auto":
         raise ValueError(f"The {kernels} kernels cannot be used: {obstacle}. Choose kernels='auto'.")
     chosen = "reference" if obstacle else wanted

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import triton
 from torch import Tensor
 
 from mlff.kernels import triton_nodes, triton_rows
 from mlff.kernels.triton_memory import Memory, Network
+from mlff.kernels.triton_products import Products
 
 ATOMS_AT_ONCE = 4
 NUMBERS_AT_ONCE = 1024
@@ -22,14 +22,16 @@ WARPS_OF_A_ROW = 8
 
 
 class ByProducts:
-    """cuBLAS's products, in the full precision of the features, with kernels between them.
+    """cuBLAS's products, with kernels between them.
 
     Args:
         network: the weights.
         memory: what they work with.
+        products: how the matrices are multiplied.
     """
 
-    def __init__(self, network: Network, memory: Memory) -> None:
+    def __init__(self, network: Network, memory: Memory, products: Products) -> None:
+        self._products = products
         self._weights, self._memory, self._layers = network.tensors, memory, network.layers
         self._atoms, self._channels = memory.scalars.shape
         block = triton.next_power_of_2(self._channels)
@@ -51,61 +53,55 @@ class ByProducts:
 
     def _features(self, layer: int) -> None:
         m, tape = self._memory, self._memory.tapes[layer]
-        self._dense(f"phi {layer} first", m.scalars, m.hidden)
+        self._products.dense(f"phi {layer} first", m.scalars, m.hidden)
         self._elementwise(triton_nodes.activate, m.hidden, tape.phi_slope)
-        self._dense(f"phi {layer} second", m.hidden, tape.phi)
+        self._products.dense(f"phi {layer} second", m.hidden, tape.phi)
 
     def _features_reverse(self, layer: int) -> None:
-        m, w = self._memory, self._weights
-        torch.mm(m.bars, w[f"phi {layer} second"], out=m.hidden)
+        m = self._memory
+        self._products.reverse(f"phi {layer} second", m.bars, m.hidden)
         self._elementwise(triton_nodes.multiply_by, m.hidden, m.tapes[layer].phi_slope)
-        m.scalar_bar.addmm_(m.hidden, w[f"phi {layer} first"])
+        self._products.reverse_add(f"phi {layer} first", m.hidden, m.scalar_bar)
 
     def _update(self, layer: int) -> None:
         m, tape = self._memory, self._memory.tapes[layer]
-        torch.mm(_flat(m.after), self._weights[f"mix {layer}"].t(), out=_flat(tape.mixed))
+        self._products.forward(f"mix {layer}", _flat(m.after), _flat(tape.mixed))
         self._of_atoms(triton_nodes.gate_input, m.scalars, tape.mixed, tape.entry, self._weights["floor"])
-        self._dense(f"gate {layer} first", tape.entry, m.hidden)
+        self._products.dense(f"gate {layer} first", tape.entry, m.hidden)
         self._elementwise(triton_nodes.activate, m.hidden, tape.gate_slope)
-        self._dense(f"gate {layer} second", m.hidden, tape.gates)
+        self._products.dense(f"gate {layer} second", m.hidden, tape.gates)
         changed = m.tapes[layer + 1].vectors if layer + 1 < self._layers else m.after
         self._of_atoms(
             triton_nodes.apply_gates, m.scalars, m.after, tape.mixed, tape.gates, changed, PARTS=self._parts(layer)
         )
 
     def _update_reverse(self, layer: int) -> None:
-        m, w, tape, parts = self._memory, self._weights, self._memory.tapes[layer], self._parts(layer)
+        m, tape, parts = self._memory, self._memory.tapes[layer], self._parts(layer)
         bars = m.bars.view(-1)[: self._atoms * parts * self._channels].view(self._atoms, -1)
         vector_bar = m.vector_bars[layer % 2]
         self._of_atoms(triton_nodes.gate_bars, m.scalar_bar, vector_bar, tape.mixed, bars, PARTS=parts)
-        torch.mm(bars, w[f"gate {layer} second"], out=m.hidden)
+        self._products.reverse(f"gate {layer} second", bars, m.hidden)
         self._elementwise(triton_nodes.multiply_by, m.hidden, tape.gate_slope)
-        torch.mm(m.hidden, w[f"gate {layer} first"], out=m.entry_bar)
+        self._products.reverse(f"gate {layer} first", m.hidden, m.entry_bar)
         self._of_atoms(
             triton_nodes.mixed_bars, m.scalar_bar, vector_bar, tape.mixed, tape.gates, tape.entry, m.entry_bar,
             m.mixed_bar, PARTS=parts,
         )  # fmt: skip
-        through, below = _flat(m.mixed_bar), _flat(vector_bar)
-        if parts == 3:
-            below.addmm_(through, w[f"mix {layer}"])
-        else:
-            torch.mm(through, w[f"mix {layer}"], out=below)
+        product = self._products.reverse_add if parts == 3 else self._products.reverse
+        product(f"mix {layer}", _flat(m.mixed_bar), _flat(vector_bar))
 
     def _read_out(self) -> None:
         m, w = self._memory, self._weights
         width = m.read_hidden.shape[1]
-        self._dense("read first", m.scalars, m.read_hidden)
+        self._products.dense("read first", m.scalars, m.read_hidden)
         triton_nodes.read_out[(triton.cdiv(self._atoms, ATOMS_AT_ONCE),)](
             m.read_hidden, w["read second"], w["read second bias"], m.outputs, self._atoms,
             F=width, BLOCK=triton.next_power_of_2(width), ATOMS=ATOMS_AT_ONCE,
         )  # fmt: skip
-        torch.mm(m.read_hidden, w["read first"], out=m.scalar_bar)
+        self._products.reverse("read first", m.read_hidden, m.scalar_bar)
 
     def _parts(self, layer: int) -> int:
         return 3 if layer + 1 < self._layers else 2
-
-    def _dense(self, name: str, inputs: Tensor, outputs: Tensor) -> None:
-        torch.addmm(self._weights[f"{name} bias"], inputs, self._weights[name].t(), out=outputs)
 
     def _elementwise(self, kernel: Any, changed: Tensor, other: Tensor) -> None:
         n = changed.numel()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlff.kernels.cuda_graph import Capacity
 from mlff.kernels.triton_edges import TABLE_SCALE
+from mlff.kernels.triton_products import stacked
 
 if TYPE_CHECKING:
     from mlff.kernels.inference import Block, Dense, Weights
@@ -23,10 +24,11 @@ class Network:
         weights: of the student, float64.
         dtype: of the features, float32 or float64.
         device: where they go.
+        split: whether float32 products are split for tensor cores (`mlff.kernels.triton_products`).
     """
 
-    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = dtype, device
+    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device, split: bool = False) -> None:
+        self.dtype, self.device, self.split = dtype, device, split
         self.layers, self.channels = len(weights.blocks), weights.embedding.shape[1]
         self.intervals = weights.radial.intervals
         self.tensors: dict[str, Tensor] = {}
@@ -79,8 +81,10 @@ class Network:
 
     def _both_ways(self, name: str, weight: ndarray) -> Iterator[tuple[str, Tensor]]:
         """A matrix (outputs, inputs) as it is and turned: its rows are long where kernels read it."""
-        yield name, self._tensor(weight)
-        yield f"{name} turned", self._tensor(weight.T)
+        for called, matrix in ((name, weight), (f"{name} turned", weight.T)):
+            yield called, self._tensor(matrix)
+            if self.split:
+                yield f"{called} split", stacked(self._tensor(matrix).contiguous())
 
     def _tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float64).to(device=self.device, dtype=self.dtype)

@@ -20,6 +20,7 @@ from mlff.kernels import triton_edges, triton_geometry
 from mlff.kernels.cuda_graph import Capacity
 from mlff.kernels.triton_blocks import ByProducts, ByRows
 from mlff.kernels.triton_memory import Memory, Network
+from mlff.kernels.triton_products import Products, SplitProducts
 
 WHOLE_ROW = {"EDGES": 32, "num_warps": 1}
 """Edges of the geometry at once, on one warp."""
@@ -69,8 +70,11 @@ class Program:
         self.network, self.capacity = network, capacity
         self.memory = Memory(capacity, network)
         self.loaded = Capacity(0, 0, 0)
-        blocks = ByRows if capacity.atoms <= FEW_ATOMS else ByProducts
-        self._nodes = blocks(network, self.memory)
+        # the largest inputs of a product are the cotangents of the mixed vectors
+        room = self.memory.mixed_bar.numel()
+        self._products = SplitProducts(network.tensors, room) if network.split else Products(network.tensors)
+        few = capacity.atoms <= FEW_ATOMS
+        self._nodes = ByRows(network, self.memory) if few else ByProducts(network, self.memory, self._products)
         self._sizes = {"F": network.channels, "BLOCK": triton.next_power_of_2(network.channels)}
 
     def load(
@@ -127,7 +131,7 @@ class Program:
 
     def launch(self, stress: bool) -> None:
         """Everything from `Memory.positions` to `Memory.answers`, with the virials if asked for."""
-        with full_precision():
+        with precision_of_products(self._products.precision):
             self._measure()
             for layer in range(self.network.layers):
                 self._message(layer)
@@ -190,11 +194,11 @@ class Program:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Products of float32 without TF32, whatever the user has chosen for the rest of the process."""
+def precision_of_products(precision: str) -> Iterator[None]:
+    """Products of float32 in full ("ieee") or as TF32, whatever the user has chosen for the rest of the process."""
     products = torch.backends.cuda.matmul
     usual = products.fp32_precision
-    products.fp32_precision = "ieee"
+    products.fp32_precision = precision
     try:
         yield
     finally:

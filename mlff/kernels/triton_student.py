@@ -33,17 +33,18 @@ class TritonStudent:
         weights: of the student.
         dtype: float32 or float64, of the features; positions, energies and forces are float64.
         device: a GPU; the CPU where Triton interprets its kernels.
+        split: whether float32 products are split for tensor cores (`mlff.kernels.triton_products`).
 
     Attributes:
         nearest: Å; a structure with a shorter edge gets no answer.
         growths: how many times the memory was made, the first time included.
     """
 
-    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device) -> None:
-        self.device, self.dtype, self.nearest = device, dtype, weights.nearest
+    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device, split: bool = False) -> None:
+        self.device, self.dtype, self.split, self.nearest = device, dtype, split, weights.nearest
         self.growths = 0
         with self._here():
-            self._network = Network(weights, dtype, device)
+            self._network = Network(weights, dtype, device, split)
         self._program: Program | None = None
         self._recorded: dict[bool, Recorded] = {}
 

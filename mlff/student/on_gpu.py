@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlff.graph import AtomGraph
+from mlff.kernels import SPLIT
 from mlff.kernels.tables import RadialTable
 from mlff.kernels.triton_program import Results
 from mlff.kernels.triton_student import TritonStudent
@@ -87,10 +88,11 @@ def _student_of(model: PaiNN) -> TritonStudent:
     # nobody counts the changes of tensors that were made in inference mode
     counted = not any(tensor.is_inference() for tensor in tensors)
     weights = [(tensor, tensor.data_ptr(), tensor._version if counted else 0) for tensor in tensors]
-    known, (dtype, device) = _programs.get(model), (model.embedding.weight.dtype, model.embedding.weight.device)
-    if known is None or (known.student.dtype, known.student.device) != (dtype, device):
+    known, split = _programs.get(model), model.kernels == SPLIT
+    dtype, device = model.embedding.weight.dtype, model.embedding.weight.device
+    if known is None or (known.student.dtype, known.student.device, known.student.split) != (dtype, device, split):
         radial = tabulated_radial(model, TABLE_START, TOLERANCE[dtype])
-        student = TritonStudent(weights_of(model, radial, nearest=TABLE_START), dtype, device)
+        student = TritonStudent(weights_of(model, radial, nearest=TABLE_START), dtype, device, split)
         known = _programs[model] = _Known(student, radial, weights)
     elif not (counted and known.has(weights)):
         known.student.load_weights(weights_of(model, known.radial, nearest=TABLE_START))

@@ -30,5 +30,5 @@ class StudentSettings(Settings):
     envelope: str = "PolynomialCutoff"
     """Class in mlff.student.cutoff: PolynomialCutoff (smooth curvature) or CosineCutoff (as in published models)."""
 
-    kernels: Literal["auto", "reference", "numba", "triton"] = "auto"
+    kernels: Literal["auto", "reference", "numba", "triton", "triton-3xtf32"] = "auto"
     """Implementation of the message passing; auto takes the fastest one the device has."""

@@ -7,6 +7,7 @@ import torch
 from mlff.kernels.cuda_graph import Capacity
 from mlff.kernels.triton_blocks import ByProducts, ByRows
 from mlff.kernels.triton_memory import Memory, Network
+from mlff.kernels.triton_products import Products
 from mlff.student import PaiNN
 from mlff.student.weights import tabulated_radial, weights_of
 
@@ -33,6 +34,10 @@ def swept(blocks, network: Network, n_atoms: int) -> list[torch.Tensor]:
     return [*outputs, *last, memory.scalar_bar, memory.vector_bars[0], memory.scalars, *tapes]
 
 
+def by_products(network: Network, memory: Memory) -> ByProducts:
+    return ByProducts(network, memory, Products(network.tensors))
+
+
 @pytest.mark.parametrize(("n_atoms", "channels"), [(1, 20), (2, 3)])
 def test_atom_by_atom_equals_the_products(device, n_atoms, channels):
     """More channels than inputs that are worked on at once, and fewer."""
@@ -41,7 +46,7 @@ def test_atom_by_atom_equals_the_products(device, n_atoms, channels):
     for bias in (p for name, p in model.named_parameters() if name.endswith("bias")):
         torch.nn.init.normal_(bias)
     network = Network(weights_of(model, tabulated_radial(model, 0.2, 1e-3), nearest=0.3), torch.float64, device)
-    truth, found = (swept(blocks, network, n_atoms) for blocks in (ByProducts, ByRows))
+    truth, found = (swept(blocks, network, n_atoms) for blocks in (by_products, ByRows))
     for value, expected in zip(found, truth, strict=True):
         assert expected.abs().max() > 0.01
         torch.testing.assert_close(value, expected, rtol=1e-13, atol=1e-13)

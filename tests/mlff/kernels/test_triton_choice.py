@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from mlff.kernels import _announce, choose
+from mlff.kernels import SPLIT, _announce, choose
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -57,6 +57,12 @@ def test_who_insists_where_they_cannot_run_hears_why(gpu, monkeypatch, device, d
     with pytest.raises(ValueError, match=message):
         choose("triton", device, dtype)
     assert choose("auto", device, dtype) != "triton"
+
+
+def test_split_products_are_tritons_and_of_float32_alone(gpu):
+    assert choose(SPLIT, GPU, torch.float32) == "triton"
+    with pytest.raises(ValueError, match=r"products of float32 are split, and the weights are torch.float64"):
+        choose(SPLIT, GPU, torch.float64)
 
 
 def test_mixed_precision_and_an_absent_gpu_are_named(gpu, monkeypatch):

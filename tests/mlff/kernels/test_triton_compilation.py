@@ -45,9 +45,10 @@ from mlff.student import PaiNN
 from mlff.student.weights import tabulated_radial, weights_of
 
 model = PaiNN([1, 6, 8], channels=128, layers=3, radial=20)
-network = Network(weights_of(model, tabulated_radial(model, 0.24, 1e-6), 0.3), torch.float32, torch.device("cpu"))
-for few in (0, 128):
+weights = weights_of(model, tabulated_radial(model, 0.24, 1e-6), 0.3)
+for few, split in ((0, True), (0, False), (128, False)):
     triton_program.FEW_ATOMS = few
+    network = Network(weights, torch.float32, torch.device("cpu"), split)
     triton_program.Program(network, Capacity(32, 512)).launch(stress=True)
 x, y = torch.zeros(32, 3, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
 triton_motion.kick_and_drift[(1,)](x, x, x, x, y, x, y, 32, ATOMS=128)

@@ -1,5 +1,7 @@
 """The program of Triton's kernels against the network in torch, and what it does with structures of changing size."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from mlff.deploy.compiled import CompiledEvaluator, gpu_student
 from mlff.deploy.graphs import Structure, join
 from mlff.kernels.cuda_graph import Capacity, CapacityExceeded
 from mlff.kernels.triton_memory import Network
-from mlff.kernels.triton_program import Program, full_precision
+from mlff.kernels.triton_products import SplitProducts
+from mlff.kernels.triton_program import Program, precision_of_products
 from mlff.neighbors import SkinNeighborList, neighbor_list
 from mlff.student import PaiNN
 from mlff.student.weights import tabulated_radial, weights_of
@@ -88,6 +91,19 @@ class TestEqualsTheNetwork:
         torch.testing.assert_close(found.energies, truth.energies, rtol=0, atol=bounds[2])
         torch.testing.assert_close(found.energy, truth.energy, rtol=0, atol=3 * bounds[2])
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="measures rounding, which the interpreter shows as well")
+    def test_split_products_lose_little_of_float32_and_plain_tf32_much(self, device, monkeypatch):
+        monkeypatch.setattr("mlff.kernels.triton_program.FEW_ATOMS", 0)
+        model = make_student(device, torch.float32, channels=16)
+        exact = ask(copy.deepcopy(model).double(), BATCH, "reference").forces
+        largest = float(exact.abs().max())
+        errors = {kernels: float((ask(model, BATCH, kernels).forces - exact).abs().max()) for kernels in KERNELS}
+        # one part alone is what TF32 would make of it
+        monkeypatch.setattr(SplitProducts, "_split", first_part_alone)
+        rough = float((ask(model, BATCH, "triton-3xtf32").forces - exact).abs().max())
+        assert errors["triton"] < 1e-5 * largest and errors["triton-3xtf32"] < 1e-5 * largest
+        assert rough > 20 * errors["triton-3xtf32"]
+
     def test_follows_the_weights_and_leaves_what_it_cannot_answer_to_the_reference(self, device, caplog):
         model, pair = make_student(device, layers=1), PAIR.copy()
         before = ask(model, [pair], "triton").forces
@@ -101,6 +117,16 @@ class TestEqualsTheNetwork:
         model.requires_grad_(True)
         with pytest.raises(ValueError, match="derivatives are wanted"):
             model(graph_of([pair], device))
+
+
+KERNELS = ("triton", "triton-3xtf32")
+
+
+def first_part_alone(products, inputs):
+    """The rows ``(x₁, 0, 0)``."""
+    mask = torch.tensor(-8192, dtype=torch.int32)
+    first = (inputs.view(torch.int32) & mask).view(torch.float32)
+    return torch.nn.functional.pad(first, (0, 2 * inputs.shape[1]))
 
 
 def loaded(*species):
@@ -196,8 +222,9 @@ def test_products_keep_all_digits_whatever_the_process_has_chosen():
     usual = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("high")
-        with full_precision():
-            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        for precision in ("ieee", "tf32"):
+            with precision_of_products(precision):
+                assert torch.backends.cuda.matmul.fp32_precision == precision
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(usual)
