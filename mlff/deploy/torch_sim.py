@@ -148,7 +148,7 @@ def torch_sim_model(
         from torch_sim.models.interface import ModelInterface
     except ImportError as error:
         raise InputError(
-            f"torch-sim cannot be imported ({error}). It needs Python 3.12 or later: pip install torch-sim-atomistic. "
+            f"torch-sim cannot be imported ({error}). It needs Python 3.12 or later: pip install 'limbeck[torch-sim]'. "
             "Without it, mlff.deploy.simulate runs many systems at once, too."
         ) from error
     if precision not in DTYPES:
