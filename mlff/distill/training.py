@@ -72,8 +72,8 @@ def train_student(
 
 def untrained_student(material: Material, student: StudentSettings) -> PaiNN:
     """A network of random weights whose zero and scale of energy are those of the training data."""
-    model = PaiNN(sorted(material.references.energies), **student.model_dump())
-    model.set_reference(material.references.energies, material.statistics.forces.rms)
+    model = PaiNN(sorted(material.references.energies), **student.model_dump(exclude={"output_scale"}))
+    model.set_reference(material.references.energies, material.statistics.forces.rms * student.output_scale)
     return model
 
 
