@@ -108,9 +108,12 @@ def test_the_drift_is_the_networks_slope_with_the_other_sign():
     points = torch.cat([places, torch.full((50, 1), 0.3, dtype=torch.float64)], dim=1).requires_grad_()
     columns = {name: points[:, k : k + 1] for k, name in enumerate(game.coordinates)}
     output = trial.network(points)
-    u = game.ansatz({"u": output[:, :1], "log_m": output[:, 1:]}, columns)["u"]
+    numbers = {name: value.detach() for name, value in trial.values(game).items()}
+    u = game.ansatz({"u": output[:, :1], "log_m": output[:, 1:]}, columns, numbers)["u"]
     (slope,) = torch.autograd.grad(u.sum(), points)
-    torch.testing.assert_close(NetworkDrift(game, trial.network)(places, 0.3), -slope[:, :2], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        NetworkDrift(game, trial.network, numbers)(places, 0.3), -slope[:, :2], rtol=1e-10, atol=1e-12
+    )
 
 
 def test_the_density_is_the_exponential_of_its_field():

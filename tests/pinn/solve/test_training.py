@@ -159,15 +159,15 @@ def test_points_go_where_residual_and_disagreement_are_large(tmp_path, monkeypat
         modules[:] = [self]
         return advance(self, batch)
 
-    def compare(self, step, residual, uncertainty=None):
+    def compare(self, step, residual, uncertainty=None, values=None):
         if not self.sampler.due(step):
-            return resample(self, step, residual, uncertainty)
+            return resample(self, step, residual, uncertainty, values)
         trained, average = modules[0].model, modules[0].average.model
         points = self.problem.domain.sample(500, torch.Generator().manual_seed(1))
         apart = (modules[0].system.values(trained, points) - modules[0].system.values(average, points)).abs()[:, 0]
         # the deviation of two numbers is half of their difference
         torch.testing.assert_close(uncertainty(points), apart / 2, rtol=1e-9, atol=1e-15)
-        moved = resample(self, step, residual, uncertainty)
+        moved = resample(self, step, residual, uncertainty, values)
         score = [(residual(p) * uncertainty(p)).mean().item() for p in (self.sampler.points, points)]
         scores.append(tuple(score))
         return moved
