@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Race:
         """Errors after the steps of Gauss-Newton."""
         start = time.perf_counter()
         if isinstance(sampler, Particles):
-            sampler.follow(AgentCloud(self.game, trial.network))
+            sampler.follow(AgentCloud(self.game, trial.network, partial(trial.values, self.game)))
         optimizer = GaussNewton(list(trial.parameters()))
         objective = self._objective(trial, sampler, seed)
         sizes = []
@@ -92,9 +93,12 @@ class Race:
     def _objective(self, trial: Trial, sampler: Sampler, seed: int | None = None) -> Objective:
         if seed is not None:
             sampler.start(self.game.domain, torch.Generator().manual_seed(1000 + seed))
-        group = self.system.equation_points(sampler.points)
+        groups = [self.system.equation_points(sampler.points)]
+        for condition in self.game.soft_conditions:
+            given = condition.sample(self.game.domain, 0, torch.Generator())
+            groups.append(self.system.condition_points(condition.name, given))
         points = dict.fromkeys(self.system.equations, sampler.weights)
-        return Objective(self.system, trial, [group], Weights(self.weights.terms, points), chunk=2000)
+        return Objective(self.system, trial, groups, Weights(self.weights.terms, points), chunk=2000)
 
     def _errors(self, trial: Trial) -> dict[str, float]:
         found, exact = self.judge.values(trial), self.judge.reference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -24,10 +24,12 @@ class AgentCloud:
     Args:
         game: whose agents.
         network: at any moment of its training.
-        parameters: unknown parameters of the game, by name.
+        parameters: gives the game's unknown parameters as they are then, by name; None where it has none.
     """
 
-    def __init__(self, game: MeanFieldGame, network: Network, parameters: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, game: MeanFieldGame, network: Network, parameters: Callable[[], Mapping[str, Tensor]] | None = None
+    ) -> None:
         self.game, self.network, self.parameters = game, network, parameters
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
@@ -54,7 +56,7 @@ class AgentCloud:
 
     def _drift(self, times: Tensor) -> Drift:
         game = self.game
-        drift = NetworkDrift(game, self.network, self.parameters)
+        drift = NetworkDrift(game, self.network, self.parameters and self.parameters())
         if len(game.space) > 1:
             return drift
         return DriftTable.of(drift, times, *game.domain.bounds[game.space[0]], nodes=401)
