@@ -31,8 +31,8 @@ class StudentSettings(Settings):
     """Class in mlff.student.cutoff: PolynomialCutoff (smooth curvature) or CosineCutoff (as in published models)."""
 
     output_scale: float = Field(default=1.0, gt=0)
-    """Energy of one unit of the network's output, in eV per eV/Å of the root mean square force. A small one asks for large
-    outputs, for which features have to change far from their random start, and what is learned generalises better."""
+    """Energy of one unit of the network's output, in eV per eV/Å of the root mean square force. A small one asks for
+    large outputs, for which features have to leave their random start, and what is learned generalises better."""
 
     kernels: Literal["auto", "reference", "numba", "triton", "triton-3xtf32"] = "auto"
     """Implementation of the message passing; auto takes the fastest one the device has."""
