@@ -60,6 +60,9 @@ class GaussNewton(FlatOptimizer):
         attempts: dampings to try before the objective counts as exhausted.
         cg_iterations: of conjugate gradients for one step.
         cg_tolerance: at which they end, relative to the right-hand side.
+        curvature_memory: share c of the curvature of earlier steps in that of the next, ``A ← JᵀJ + c A`` for ``JᵀJ``: the
+            recursive least squares of points that change, where earlier points hold a weight in place that the present
+            ones leave free. Near 1 it remembers about 1 / (1 − c) steps, so points may be fewer; dense only.
         max_gigabytes: refuse to begin if the matrices are larger, in units of 1e9 bytes.
         single_precision: accept float32 parameters.
 
@@ -67,7 +70,8 @@ class GaussNewton(FlatOptimizer):
         ConfigurationError: if an argument is outside its range, or the parameters are not usable.
 
     Source: H. B. Nielsen, IMM-REP-1999-05 (damping); J. Müller, M. Zeinhofer, ICML 2023 (ENGD: Gauss-Newton for PINNs,
-    line search on a grid); M. K. Transtrum, J. P. Sethna, arXiv:1201.5885 (geodesic acceleration).
+    line search on a grid); M. K. Transtrum, J. P. Sethna, arXiv:1201.5885 (geodesic acceleration); L. Ljung,
+    T. Söderström, Theory and Practice of Recursive Identification, 1983 (forgetting factor).
     """
 
     closure = "least_squares"
@@ -86,6 +90,7 @@ class GaussNewton(FlatOptimizer):
         attempts: int = 12,
         cg_iterations: int = 100,
         cg_tolerance: float = 1e-3,
+        curvature_memory: float = 0.0,
         max_gigabytes: float = 8.0,
         single_precision: bool = False,
     ) -> None:
@@ -103,10 +108,16 @@ class GaussNewton(FlatOptimizer):
             not (metric == "marquardt" and solver == "matrix_free"),
             "metric=marquardt needs the diagonal of JᵀJ, which solver=matrix_free does not compute; use identity",
         )
+        self._require(0 <= curvature_memory < 1, f"curvature_memory={curvature_memory} is not in [0, 1)")
+        self._require(
+            curvature_memory == 0 or solver in ("auto", "dense"),
+            f"curvature_memory needs the matrix JᵀJ, which solver={solver} does not compute; use solver=dense",
+        )
         self.damping, self.lowest_damping, self.highest_damping = damping, lowest_damping, highest_damping
         self.solver, self.metric = solver, metric
         self.halvings, self.geodesic, self.attempts = halvings, geodesic, attempts
-        self.cg_iterations, self.cg_tolerance, self.max_gigabytes = cg_iterations, cg_tolerance, max_gigabytes
+        self.cg_iterations, self.cg_tolerance = cg_iterations, cg_tolerance
+        self.curvature_memory, self.max_gigabytes = curvature_memory, max_gigabytes
 
     def objective_changed(self) -> None:
         """The points or weights of the residuals have changed; a stopped optimizer goes on, with its damping."""
@@ -160,6 +171,7 @@ class GaussNewton(FlatOptimizer):
             memory.update(damping=damping.value, growth=damping.growth)
             if accepted:
                 memory["steps"] += 1
+                self._remember(system)
                 return self._scalar(memory["loss"])
         self.set_weights(weights)
         memory["stopped"] = f"none of {self.attempts} dampings up to {memory['damping']:.3g} leads to a lower loss"
@@ -168,13 +180,15 @@ class GaussNewton(FlatOptimizer):
     def _linearise(self, problem: LeastSquares) -> System:
         solver = self.solver
         if solver == "auto":
-            solver = "kernel" if problem.n_residuals < self.size else "dense"
+            few = problem.n_residuals < self.size and not self.curvature_memory
+            solver = "kernel" if few else "dense"
         system: System
         if solver == "matrix_free":
             system = MatrixFreeSystem(problem, self.cg_iterations, self.cg_tolerance)
         else:
             self._check_memory(solver, problem.n_residuals)
-            system = KernelSystem(problem) if solver == "kernel" else NormalSystem(problem)
+            past = self.memory.get("curvature")
+            system = KernelSystem(problem) if solver == "kernel" else NormalSystem(problem, past)
         if system.gradient.numel() != self.size:
             raise ConfigurationError(
                 f"{self.name}: the residuals have derivatives for {system.gradient.numel()} weights, the optimizer "
@@ -186,6 +200,12 @@ class GaussNewton(FlatOptimizer):
                 "nothing to descend from. Look at the terms of the loss, or precede this stage by steps of Adam."
             )
         return system
+
+    def _remember(self, system: System) -> None:
+        """Keep a share of the curvature for the next step."""
+        if self.curvature_memory:
+            assert isinstance(system, NormalSystem)
+            self.memory["curvature"] = system.total.mul_(self.curvature_memory)
 
     def _metric(self, system: System) -> Tensor | None:
         """D, the largest diagonal of ``JᵀJ`` so far; None for the identity."""
@@ -265,7 +285,8 @@ class GaussNewton(FlatOptimizer):
 
     def _check_memory(self, solver: str, residuals: int) -> None:
         n, m = self.size, residuals
-        numbers = 3 * n * n if solver == "dense" else 2 * m * n + 3 * m * m
+        square = 5 if self.curvature_memory else 3
+        numbers = square * n * n if solver == "dense" else 2 * m * n + 3 * m * m
         gigabytes = numbers * self._parameters[0].element_size() / 1e9
         if gigabytes > self.max_gigabytes:
             raise ConfigurationError(

@@ -41,11 +41,20 @@ class System(Protocol):
 
 
 class NormalSystem:
-    """n × n normal equations and a Cholesky factorisation; J itself is never kept."""
+    """n × n normal equations and a Cholesky factorisation; J itself is never kept.
 
-    def __init__(self, problem: LeastSquares) -> None:
+    Args:
+        problem: residuals and their normal equations.
+        past: P (n, n), curvature of other residuals of the same weights; ``(JᵀJ + P + μ D) x = Jᵀw`` is solved then.
+
+    Attributes:
+        total: ``JᵀJ + P``.
+    """
+
+    def __init__(self, problem: LeastSquares, past: Tensor | None = None) -> None:
         self.problem = problem
         self.matrix, self.gradient, loss = problem.normal_equations()
+        self.total = self.matrix if past is None else self.matrix + past
         self.loss = float(loss)
         self._factor: tuple[float, Tensor] | None = None
 
@@ -69,7 +78,7 @@ class NormalSystem:
     def _factorise(self, damping: float, metric: Tensor | None) -> Tensor | None:
         if self._factor is not None and self._factor[0] == damping:
             return self._factor[1]
-        damped = self.matrix.clone()
+        damped = self.total.clone()
         damped.diagonal().add_(damping if metric is None else damping * metric)
         factor, info = torch.linalg.cholesky_ex(damped)
         if int(info):

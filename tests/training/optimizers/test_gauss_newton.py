@@ -147,6 +147,51 @@ def test_geodesic_acceleration_takes_fewer_steps_through_a_bent_valley():
     assert steps(True) <= 0.6 * steps(False)
 
 
+class TestCurvatureMemory:
+    """Two equations for six weights at a time, as points that are drawn anew for every step."""
+
+    def batches(self, noise):
+        torch.manual_seed(3)
+        truth = torch.randn(6, dtype=torch.float64)
+        matrices = torch.randn(7, 2, 6, dtype=torch.float64)
+        rights = matrices @ truth + noise * torch.randn(7, 2, dtype=torch.float64)
+        return truth, list(zip(matrices, rights, strict=True))
+
+    def run(self, batches, memory):
+        x = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+        optimizer = GaussNewton([x], damping=1e-9, geodesic=False, solver="dense", curvature_memory=memory)
+        for matrix, right in batches:
+            optimizer.memory.update(damping=1e-9, growth=2.0, steps=0, stopped="")
+            optimizer.step(FunctionResiduals(lambda v, a=matrix, b=right: a @ v[0] - b, [x]))
+        return x.detach()
+
+    @pytest.mark.parametrize("memory", [0.5, 0.9])
+    def test_is_recursive_least_squares_with_that_forgetting_factor(self, memory):
+        _, batches = self.batches(noise=0.1)
+        weights = [memory ** (0.5 * age) for age in reversed(range(len(batches)))]
+        matrix = torch.cat([w * a for w, (a, _) in zip(weights, batches, strict=True)])
+        right = torch.cat([w * b for w, (_, b) in zip(weights, batches, strict=True)])
+        expected = torch.linalg.lstsq(matrix, right).solution
+        torch.testing.assert_close(self.run(batches, memory), expected, rtol=1e-5, atol=1e-6)
+
+    def test_earlier_points_stay_solved_where_each_step_alone_forgets_them(self):
+        truth, batches = self.batches(noise=0.0)
+        remembering, forgetting = (float((self.run(batches, c) - truth).norm()) for c in (0.9, 0.0))
+        assert remembering < 1e-5 * float(truth.norm()) < 1e-3 * forgetting
+
+    def test_few_residuals_are_no_reason_for_the_kernel(self):
+        x = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+        optimizer = GaussNewton([x], curvature_memory=0.5)
+        matrix, right = self.batches(noise=0.1)[1][0]
+        optimizer.step(FunctionResiduals(lambda v: matrix @ v[0] - right, [x]))
+        torch.testing.assert_close(optimizer.memory["curvature"], 0.5 * matrix.T @ matrix)
+
+    def test_its_matrices_are_counted(self):
+        optimizer, problem = fit(max_gigabytes=8e-7, curvature_memory=0.5)
+        with pytest.raises(ConfigurationError, match=r"needs 1e-06 GB"):
+            optimizer.step(problem)
+
+
 def test_rejected_steps_restore_the_weights_and_raise_the_damping():
     optimizer, problem = fit(attempts=1, damping=1e-3, geodesic=False)
     before, loss = weights(optimizer), float(problem.loss())
@@ -199,7 +244,9 @@ def test_a_function_that_returns_the_problem_is_accepted():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"metric": "marquardt"}, {"solver": "matrix_free"}, {"halvings": 4}], ids=str
+    "arguments",
+    [{}, {"metric": "marquardt"}, {"solver": "matrix_free"}, {"halvings": 4}, {"curvature_memory": 0.8}],
+    ids=str,
 )
 @pytest.mark.parametrize("stop", [1, 6])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(arguments, stop):
@@ -239,6 +286,8 @@ def test_frozen_parameters_stay_and_a_wrong_count_of_derivatives_is_named():
         {"lowest_damping": 1.0},
         {"attempts": 0},
         {"cg_tolerance": 1.0},
+        {"curvature_memory": 1.0},
+        {"curvature_memory": 0.5, "solver": "kernel"},
         {"metric": "marquardt", "solver": "matrix_free"},
         {"lr": -1.0},
     ],
