@@ -60,9 +60,9 @@ class GaussNewton(FlatOptimizer):
         attempts: dampings to try before the objective counts as exhausted.
         cg_iterations: of conjugate gradients for one step.
         cg_tolerance: at which they end, relative to the right-hand side.
-        curvature_memory: share c of the curvature of earlier steps in that of the next, ``A ← JᵀJ + c A`` for ``JᵀJ``: the
-            recursive least squares of points that change, where earlier points hold a weight in place that the present
-            ones leave free. Near 1 it remembers about 1 / (1 − c) steps, so points may be fewer; dense only.
+        curvature_memory: share c of the last step's curvature that is added, ``A ← JᵀJ + c A`` in place of ``JᵀJ``:
+            recursive least squares for points that change, where earlier ones hold a weight that the present ones leave
+            free. It remembers some 1 / (1 − c) steps and slows the descent while residuals are far from linear.
         max_gigabytes: refuse to begin if the matrices are larger, in units of 1e9 bytes.
         single_precision: accept float32 parameters.
 
