@@ -26,7 +26,6 @@ from pinn.solve.trial import Trial, untrained
 from training.averaging import AveragedModel
 from training.configuration import instantiate
 from training.module import parameter_groups
-from training.precision import weight_dtype
 from training.schedules import StepSchedule
 from training.stages import OPTIMIZERS, SCHEDULES
 
@@ -110,7 +109,7 @@ class Course:
 
     def _steps(self, name: str, stage: SolveStage) -> Iterator[int]:
         """Take the steps of a stage, and give the number of each."""
-        self.trial.to(weight_dtype(stage.precision))
+        self.trial.to(stage.weight_dtype)
         self.collocation.enter_stage(stage)
         average = None if stage.ema_decay is None else AveragedModel(self.trial)
         second_opinion = None if average is None else average.model

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from training.averaging import AveragedModel
 from training.configuration import instantiate
 from training.errors import ConfigurationError, LimbeckError
-from training.precision import weight_dtype
 from training.schedules import StepSchedule
 from training.stages import OPTIMIZERS, SCHEDULES, Stage
 
@@ -83,7 +82,7 @@ class StagedModule(pl.LightningModule):
         averaged_before = self.stage is not None and self.stage.ema_decay is not None
         self.stage_name, self.stage = name, stage
         self.total_steps = stage.steps
-        self._convert(weight_dtype(stage.precision))
+        self._convert(stage.weight_dtype)
         if not averaged_before:
             self.average.restart(self.model)
         self._loss_sums.clear()

@@ -25,8 +25,3 @@ def precision_plugin(name: PrecisionName, device: str) -> Precision:
     if name == "16-mixed":
         return MixedPrecision("16-mixed", device, scaler=torch.amp.GradScaler(device))
     return Precision()
-
-
-def weight_dtype(name: PrecisionName) -> torch.dtype:
-    """The type in which weights and optimizer state are kept."""
-    return torch.float64 if name == "64-true" else torch.float32

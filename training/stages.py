@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from training.configuration import instantiate
+from training.errors import ConfigurationError
 from training.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
 
 PrecisionName = Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
 SHORT_NAMES = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -22,6 +29,9 @@ def _full_name(word: object) -> object:
 
 Precision = Annotated[PrecisionName, BeforeValidator(_full_name)]
 """A precision by its full or its short name."""
+
+Closure = Literal["loss", "least_squares"] | None
+"""What an optimizer asks for at its step: nothing but gradients, the loss as a function, or residuals one by one."""
 
 
 class Stage(Settings):
@@ -61,19 +71,88 @@ class Stage(Settings):
     log_every: int = Field(default=10, ge=1)
     """Steps between logged values of the loss."""
 
+    @property
+    def closure(self) -> Closure:
+        """What the stage's optimizer asks for."""
+        return closure_of(self.optimizer["_target_"])
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The type in which weights and optimizer state are kept."""
+        # settings are also read by commands that never train, which should not wait for torch
+        import torch
+
+        return torch.float64 if self.precision == "64-true" else torch.float32
+
+    def conflicts(self) -> Iterator[str]:
+        """What does not go together, a sentence each; a half adds its own."""
+        if self.closure == "least_squares":
+            optimizer = self.optimizer["_target_"].rpartition(".")[2]
+            yield f"{optimizer} asks for residuals one by one, which this half does not have: use torch.optim.AdamW"
+
     @field_validator("optimizer")
     @classmethod
     def _optimizer_is_allowed(cls, spec: dict[str, Any]) -> dict[str, Any]:
-        return _with_target(spec, OPTIMIZERS, "torch.optim.AdamW")
+        require_target(spec, OPTIMIZERS, "torch.optim.AdamW")
+        closure_of(spec["_target_"])
+        return spec
 
     @field_validator("schedule")
     @classmethod
-    def _schedule_is_allowed(cls, spec: dict[str, Any]) -> dict[str, Any]:
-        return _with_target(spec, SCHEDULES, "training.schedules.Cosine")
+    def _schedule_is_built(cls, spec: dict[str, Any]) -> dict[str, Any]:
+        build(spec, SCHEDULES, "training.schedules.Cosine")
+        return spec
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        complaints = list(self.conflicts())
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        self._build_optimizer()
+        return self
+
+    def _build_optimizer(self) -> None:
+        """Refuse wrong arguments before the first stage begins, not when this one does."""
+        import torch
+
+        layer = torch.nn.Linear(1, 1, dtype=self.weight_dtype)
+        build(self.optimizer, OPTIMIZERS, "torch.optim.AdamW", params=list(layer.parameters()))
 
 
-def _with_target(spec: dict[str, Any], allowed: tuple[str, ...], example: str) -> dict[str, Any]:
-    target = str(spec.get("_target_", ""))
-    if not target.startswith(allowed):
+def closure_of(target: str) -> Closure:
+    """What the optimizer with this dotted path asks for.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        optimizer = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no optimizer {target} ({error})") from error
+    if target == "torch.optim.LBFGS":
+        return "loss"
+    return getattr(optimizer, "closure", None)
+
+
+def build(spec: dict[str, Any], allowed: Sequence[str], example: str, **extra: Any) -> Any:
+    """What ``_target_`` names, for a validator of settings.
+
+    Raises:
+        ValueError: if the target is not allowed, does not exist or refuses its arguments.
+    """
+    require_target(spec, allowed, example)
+    try:
+        return instantiate(spec, allowed, **extra)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+
+
+def require_target(spec: dict[str, Any], allowed: Sequence[str], example: str) -> None:
+    """Refuse a ``_target_`` from elsewhere.
+
+    Raises:
+        ValueError: if it does not begin as allowed.
+    """
+    if not str(spec.get("_target_", "")).startswith(tuple(allowed)):
         raise ValueError(f"_target_ must name a class of {' or '.join(allowed)} such as {example}")
-    return spec

@@ -13,8 +13,8 @@ from torch import Tensor
 from pinn.solve.least_squares import Residuals
 from pinn.solve.objective import Objective
 from pinn.solve.scaling import LossScale
-from pinn.solve.stage import Closure
 from training.optimizers.flat import NotFinite
+from training.stages import Closure
 
 
 class TermsNotFinite(Exception):

@@ -215,7 +215,13 @@ class TestStage:
         [
             {"optimizer": {"lr": 1}},
             {"optimizer": {"_target_": "os.system"}},
+            {"optimizer": {"_target_": "torch.optim.Adamm"}},
+            {"optimizer": ADAM | {"lr": -1.0}},
+            {"optimizer": ADAM | {"learning_rate": 1.0}},
+            {"optimizer": {"_target_": "training.optimizers.GaussNewton"}, "precision": 64},
+            {"optimizer": {"_target_": "training.optimizers.SSBroyden"}, "precision": 32},
             {"schedule": {"_target_": "subprocess.run"}},
+            {"schedule": {"_target_": "training.schedules.Cosine", "final": 2.0}},
             {"precision": "8"},
             {"steps": 0},
             {"ema_decay": 1.0},

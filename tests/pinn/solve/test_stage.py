@@ -46,6 +46,15 @@ def test_what_each_optimizer_asks_for():
         ),
         ({"optimizer": SSBROYDEN, "sampler": {"_target_": "pinn.sampling.R3", "n": 9}}, r"moves them every 1:"),
         ({"optimizer": {"_target_": "torch.optim.Adamm"}}, r"there is no optimizer torch\.optim\.Adamm"),
+        ({"optimizer": {"_target_": "torch.optim.Adam", "lr": -1.0}}, r"Invalid learning rate"),
+        ({"optimizer": {"_target_": "torch.optim.Adam", "lrr": 1e-3}}, r"lrr"),
+        ({"optimizer": GAUSS_NEWTON | {"curvature_memory": 1.5}}, r"curvature_memory=1\.5 is not in \[0, 1\)"),
+        (
+            {"optimizer": GAUSS_NEWTON | {"curvature_memory": "high"}},
+            r"built from curvature_memory='high'",
+        ),
+        ({"optimizer": GAUSS_NEWTON, "precision": "32"}, r"GaussNewton needs float64 parameters"),
+        ({"optimizer": SSBROYDEN | {"update": "bfs"}}, r"update='bfs' is not one of"),
         ({"sampler": {"_target_": "pinn.sampling.RAD", "n": 0, "every": 10}}, r"n=0 is impossible"),
         ({"sampler": {"_target_": "os.system", "n": 1}}, r"must name a class of pinn\.sampling"),
         ({"balance": {"_target_": "pinn.weighting.GradNorm", "evry": 3}}, r"evry"),
@@ -65,6 +74,11 @@ def test_an_impossible_stage_is_named(changes, words):
     with pytest.raises(ConfigurationError, match=words) as caught:
         validate(run(first=changes), SolveSettings)
     assert "stages.first" in str(caught.value)
+
+
+def test_a_later_stage_is_built_before_the_first_begins():
+    with pytest.raises(ConfigurationError, match=r"stages\.last.*curvature_memory=2"):
+        validate(run(first={}, last={"optimizer": GAUSS_NEWTON | {"curvature_memory": 2}}), SolveSettings)
 
 
 def test_gauss_newton_may_see_new_points_at_every_step():
