@@ -101,8 +101,8 @@ class TestEqualsTheNetwork:
         # one part alone is what TF32 would make of it
         monkeypatch.setattr(SplitProducts, "_split", first_part_alone)
         rough = float((ask(model, BATCH, "triton-3xtf32").forces - exact).abs().max())
-        assert errors["triton"] < 1e-5 * largest and errors["triton-3xtf32"] < 1e-5 * largest
-        assert rough > 20 * errors["triton-3xtf32"]
+        assert max(errors.values()) < 3e-6 * largest
+        assert rough > 3e-4 * largest
 
     def test_follows_the_weights_and_leaves_what_it_cannot_answer_to_the_reference(self, device, caplog):
         model, pair = make_student(device, layers=1), PAIR.copy()
