@@ -1,4 +1,4 @@
-"""A student as one file: weights and a JSON document in safetensors, without pickle, whole or absent."""
+"""A student as one file, written by a run and read by the calculator."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
-from mlff.deploy.metadata import describe, from_json, to_json
+from mlff.deploy.metadata import STUDENT, describe
 from mlff.student import PaiNN, build
 from training.errors import InputError
-from training.files import write_atomically
+from training.model_file import require_usable
 
-METADATA_KEY = "limbeck"
-FILE_NAME = "student.safetensors"
+FILE_NAME = STUDENT.file_name
 
 
 def save_student(path: str | Path, model: PaiNN, metadata: dict[str, Any]) -> None:
@@ -32,11 +26,7 @@ def save_student(path: str | Path, model: PaiNN, metadata: dict[str, Any]) -> No
     Raises:
         InputError: if a weight is not finite, the metadata are incomplete or no JSON, or the file cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _require_finite(tensors, "The student is not written")
-    document = to_json(describe(model, metadata))
-    content = save(tensors, metadata={METADATA_KEY: document})
-    write_atomically(Path(path), lambda temporary: _write(temporary, content))
+    STUDENT.write(path, model, describe(model, metadata))
 
 
 def load_student(path: str | Path) -> tuple[PaiNN, dict[str, Any]]:
@@ -50,14 +40,13 @@ def load_student(path: str | Path) -> tuple[PaiNN, dict[str, Any]]:
             not fit the architecture it names or are not finite.
     """
     path = locate_student(path)
-    document, tensors = _read(path)
-    metadata = from_json(document, str(path)).model_dump()
+    document, tensors = STUDENT.read(path)
+    metadata = STUDENT.metadata(document, path).model_dump()
     try:
         model = build(metadata["architecture"])
     except (TypeError, ValueError) as error:
         raise InputError(f"The architecture in {path} cannot be built: {error}") from error
-    _require_fit(tensors, model, path)
-    _require_finite(tensors, f"{path} cannot be used")
+    require_usable(tensors, model, path)
     model.to(next(tensors[name].dtype for name, _ in model.named_parameters()))
     model.load_state_dict(tensors)
     return model.eval(), metadata
@@ -78,50 +67,4 @@ def locate_student(path: str | Path) -> Path:
     Raises:
         InputError: if there is none.
     """
-    path = Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        remedy = "the run has not exported its student yet" if path.is_dir() else "check the path"
-        raise InputError(f"There is no student at {file}: {remedy}.")
-    return file
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if METADATA_KEY not in header:
-                raise InputError(
-                    f"{path} is a safetensors file without Limbeck's metadata: not a student that Limbeck wrote."
-                )
-            return header[METADATA_KEY], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({error}). It may be truncated or of another format; copy or "
-            "export it again."
-        ) from error
-
-
-def _require_fit(tensors: dict[str, Tensor], model: PaiNN, path: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is unknown" for name in found if name not in expected]
-    faults += [
-        f"{name} has the shape {found[name]} instead of {expected[name]}"
-        for name in expected
-        if name in found and found[name] != expected[name]
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise InputError(f"The weights in {path} do not fit its architecture: {'; '.join(faults[:3])}{more}.")
-
-
-def _require_finite(tensors: dict[str, Tensor], consequence: str) -> None:
-    wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if wrong:
-        raise InputError(f"{consequence}: {', '.join(wrong[:3])} holds values that are not finite; training diverged.")
+    return STUDENT.locate(path)

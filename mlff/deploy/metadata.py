@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from mlff.student import PaiNN
 from training.errors import InputError
+from training.model_file import ModelFile, ModelMetadata
 
 FORMAT_VERSION = 1
 
@@ -24,13 +21,9 @@ UNITS = {
 }
 
 
-class StudentMetadata(BaseModel):
-    """The JSON document beside the weights; further keys are kept as they are."""
+class StudentMetadata(ModelMetadata):
+    """The JSON document beside the weights."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    format_version: int
-    """Raised when a reader of the former version would misread the file."""
     architecture: dict[str, Any]
     """What `mlff.student.build` takes."""
     units: dict[str, str]
@@ -48,9 +41,9 @@ class StudentMetadata(BaseModel):
     """Of the labels the student was trained on."""
     accuracy: dict[str, Any]
     """Errors on the held-out structures, with the unit in each name."""
-    created: dict[str, str]
-    """When, and with which versions."""
 
+
+STUDENT = ModelFile("student", StudentMetadata, FORMAT_VERSION, "python train.py")
 
 # what only the writer of a student can know; the model knows the rest
 GIVEN = ("teacher", "licence", "data_fingerprint", "accuracy")
@@ -73,63 +66,13 @@ def describe(model: PaiNN, given: dict[str, Any]) -> StudentMetadata:
         )
     symbols = [chemical_symbols[z] for z in model.elements]
     own = {
-        "format_version": FORMAT_VERSION,
         "architecture": model.architecture(),
         "units": UNITS,
         "elements": symbols,
         "reference_energies": dict(zip(symbols, model.reference_energies.tolist(), strict=True)),
         "energy_scale": model.energy_scale.item(),
-        "created": {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "limbeck": version("limbeck"),
-            "torch": version("torch"),
-            "python": platform.python_version(),
-        },
     }
     twice = sorted(set(own) & set(given))
     if twice:
         raise InputError(f"The metadata keys {', '.join(twice)} are read from the model; leave them out.")
-    return _validated(own | given, "The metadata of the student")
-
-
-def to_json(metadata: StudentMetadata) -> str:
-    """The document as text.
-
-    Raises:
-        InputError: if a value is no JSON, NaN and infinities included.
-    """
-    try:
-        return json.dumps(metadata.model_dump(), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The metadata of a student are plain JSON values: {error}.") from error
-
-
-def from_json(text: str, origin: str) -> StudentMetadata:
-    """The document read back.
-
-    Args:
-        text: JSON.
-        origin: the file, for messages.
-
-    Raises:
-        InputError: if it is no JSON, was written by a newer version, or lacks a key.
-    """
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"The metadata in {origin} are not readable ({error}); export the student again.") from error
-    written = document.get("format_version") if isinstance(document, dict) else None
-    if isinstance(written, int) and written > FORMAT_VERSION:
-        raise InputError(
-            f"{origin} was written by a newer Limbeck (format {written}; this one, {version('limbeck')}, reads up to "
-            f"{FORMAT_VERSION}). Update Limbeck: pip install --upgrade limbeck."
-        )
-    return _validated(document, f"The metadata in {origin}")
-
-
-def _validated(document: Any, what: str) -> StudentMetadata:
-    try:
-        return StudentMetadata.model_validate(document)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"{what} are not those of a student: {faults}.") from error
+    return STUDENT.describe(own | given)

@@ -1,4 +1,4 @@
-"""A trained network as one file: weights and a JSON document in safetensors, without pickle, whole or absent."""
+"""A trained network as one file, and the solution that is read from it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
 from pinn.networks import build
 from pinn.problem import Problem
-from pinn.solve.metadata import NetworkMetadata, describe, from_json, to_json
+from pinn.solve.metadata import NETWORK, NetworkMetadata, describe
 from pinn.solve.solution import Solution, Values
 from pinn.solve.trial import Trial
 from training.configuration import instantiate
 from training.errors import ConfigurationError, InputError
-from training.files import write_atomically
+from training.model_file import require_usable
 
 __all__ = ["Solution", "Values", "load", "save_network"]
 
-METADATA_KEY = "limbeck"
-FILE_NAME = "network.safetensors"
+FILE_NAME = NETWORK.file_name
 
 KNOWN_PROBLEMS = ("pinn.problems.",)
 """Problems that a file may name to be constructed when it is read; others are handed over by the caller."""
@@ -41,14 +35,7 @@ def save_network(path: str | Path, problem: Problem, trial: Trial, accuracy: Map
     Raises:
         InputError: if a weight is not finite, the accuracy is no JSON, or the file cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trial.state_dict().items()}
-    _require_finite(tensors, "The network is not written")
-    content = save(tensors, metadata={METADATA_KEY: to_json(describe(problem, trial, accuracy))})
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomically(Path(path), write)
+    NETWORK.write(path, trial, describe(problem, trial, accuracy))
 
 
 def load(path: str | Path, problem: Problem | None = None) -> Solution:
@@ -62,35 +49,22 @@ def load(path: str | Path, problem: Problem | None = None) -> Solution:
         InputError: if there is no such file, it is damaged, foreign or written by a newer Limbeck, its weights do not
             fit the architecture it names or are not finite, or the problem is needed and missing, or another one.
     """
-    path = locate(path)
-    document, tensors = _read(path)
-    metadata = from_json(document, str(path))
+    path = NETWORK.locate(path)
+    document, tensors = NETWORK.read(path)
+    if "teacher" in document:
+        raise InputError(f"{path} holds a force field, not the solution of an equation: use mlff.StudentCalculator.")
+    metadata = NETWORK.metadata(document, path)
     solved = _own_problem(metadata, path) if problem is None else _same_problem(problem, metadata, path)
     try:
         trial = Trial(build(metadata.architecture), tuple(metadata.parameters))
     except (TypeError, ValueError) as error:
         raise InputError(f"The architecture in {path} cannot be built: {error}") from error
-    _require_fit(tensors, trial, path)
-    _require_finite(tensors, f"{path} cannot be used")
+    require_usable(tensors, trial, path)
     dtype = next(tensors[name].dtype for name, _ in trial.named_parameters())
     for parameter in trial.parameters():
         parameter.data = parameter.data.to(dtype)
     trial.load_state_dict(tensors)
     return Solution(solved, trial.requires_grad_(False), metadata.model_dump(), path)
-
-
-def locate(path: str | Path) -> Path:
-    """The file itself, or the network in a run folder.
-
-    Raises:
-        InputError: if there is none.
-    """
-    path = Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        remedy = "the run has not exported its network yet" if path.is_dir() else "check the path"
-        raise InputError(f"There is no network at {file}: {remedy}.")
-    return file
 
 
 def _own_problem(metadata: NetworkMetadata, path: Path) -> Problem:
@@ -120,40 +94,3 @@ def _same_problem(problem: Problem, metadata: NetworkMetadata, path: Path) -> Pr
         if mine != its:
             raise InputError(f"{path} solves another problem: its {what} is {its}, not {mine}.")
     return problem
-
-
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if METADATA_KEY not in header:
-                raise InputError(
-                    f"{path} is a safetensors file without Limbeck's metadata: not a network that Limbeck wrote."
-                )
-            return header[METADATA_KEY], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({error}). It may be truncated or of another format; copy or "
-            "export it again."
-        ) from error
-
-
-def _require_fit(tensors: dict[str, Tensor], trial: Trial, path: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in trial.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is unknown" for name in found if name not in expected]
-    faults += [
-        f"{name} has the shape {found[name]} instead of {expected[name]}"
-        for name in expected
-        if name in found and found[name] != expected[name]
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise InputError(f"The weights in {path} do not fit its architecture: {'; '.join(faults[:3])}{more}.")
-
-
-def _require_finite(tensors: dict[str, Tensor], consequence: str) -> None:
-    wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if wrong:
-        raise InputError(f"{consequence}: {', '.join(wrong[:3])} holds values that are not finite; training diverged.")

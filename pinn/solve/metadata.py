@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pinn.problem import Problem
 from pinn.solve.trial import Trial
-from training.errors import InputError
+from training.model_file import ModelFile, ModelMetadata
 
 FORMAT_VERSION = 1
 
@@ -31,13 +28,9 @@ class ProblemRecord(BaseModel):
     """The same for people."""
 
 
-class NetworkMetadata(BaseModel):
-    """The JSON document beside the weights; further keys are kept as they are."""
+class NetworkMetadata(ModelMetadata):
+    """The JSON document beside the weights."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    format_version: int
-    """Raised when a reader of the former version would misread the file."""
     problem: ProblemRecord
     title: str
     coordinates: list[str]
@@ -51,8 +44,9 @@ class NetworkMetadata(BaseModel):
     """Unknown parameters of an inverse problem, as found."""
     accuracy: dict[str, Any]
     """Errors against the reference and the reference's own; empty where nothing was measured."""
-    created: dict[str, str]
-    """When, and with which versions."""
+
+
+NETWORK = ModelFile("network", NetworkMetadata, FORMAT_VERSION, "python train.py experiment=solve")
 
 
 def describe(problem: Problem, trial: Trial, accuracy: Mapping[str, Any]) -> NetworkMetadata:
@@ -62,7 +56,6 @@ def describe(problem: Problem, trial: Trial, accuracy: Mapping[str, Any]) -> Net
         InputError: if a number is not finite or no JSON.
     """
     document = {
-        "format_version": FORMAT_VERSION,
         "problem": {
             "target": problem.target,
             "arguments": _as_json(problem.arguments),
@@ -75,51 +68,8 @@ def describe(problem: Problem, trial: Trial, accuracy: Mapping[str, Any]) -> Net
         "architecture": trial.network.architecture(),
         "parameters": {name: value.item() for name, value in trial.values(problem).items()},
         "accuracy": dict(accuracy),
-        "created": {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "limbeck": version("limbeck"),
-            "torch": version("torch"),
-            "python": platform.python_version(),
-        },
     }
-    return _validated(document, "The metadata of the network")
-
-
-def to_json(metadata: NetworkMetadata) -> str:
-    """The document as text.
-
-    Raises:
-        InputError: if a value is no JSON.
-    """
-    try:
-        return json.dumps(metadata.model_dump(), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The metadata of a network are plain JSON values: {error}.") from error
-
-
-def from_json(text: str, origin: str) -> NetworkMetadata:
-    """The document read back.
-
-    Args:
-        text: JSON.
-        origin: the file, for messages.
-
-    Raises:
-        InputError: if it is no JSON, was written by a newer version, or lacks a key.
-    """
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"The metadata in {origin} are not readable ({error}); export the network again.") from error
-    written = document.get("format_version") if isinstance(document, dict) else None
-    if isinstance(written, int) and written > FORMAT_VERSION:
-        raise InputError(
-            f"{origin} was written by a newer Limbeck (format {written}; this one, {version('limbeck')}, reads up to "
-            f"{FORMAT_VERSION}). Update Limbeck: pip install --upgrade limbeck."
-        )
-    if isinstance(document, dict) and "teacher" in document:
-        raise InputError(f"{origin} holds a force field, not the solution of an equation: use mlff.StudentCalculator.")
-    return _validated(document, f"The metadata in {origin}")
+    return NETWORK.describe(document)
 
 
 def _as_json(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -130,11 +80,3 @@ def _as_json(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
     return read if read == plain else None
-
-
-def _validated(document: Any, what: str) -> NetworkMetadata:
-    try:
-        return NetworkMetadata.model_validate(document)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"{what} are not those of a network: {faults}.") from error

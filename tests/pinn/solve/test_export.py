@@ -10,10 +10,11 @@ from small_problems import Bump, Decay
 
 import pinn
 from pinn.problems.burgers import Burgers
-from pinn.solve.export import METADATA_KEY, save_network
+from pinn.solve.export import save_network
 from pinn.solve.system import System
 from pinn.solve.trial import untrained
 from training.errors import InputError
+from training.model_file import METADATA_KEY
 
 NETWORK = {"_target_": "pinn.networks.MLP", "width": 6, "depth": 2}
 
@@ -167,7 +168,7 @@ def test_files_that_are_something_else_say_so(burgers, tmp_path):
     with pytest.raises(InputError, match="holds a force field"):
         pinn.load(target)
     rewritten(path, target, fields=3)
-    with pytest.raises(InputError, match="not those of a network: fields"):
+    with pytest.raises(InputError, match="are wrong for network.safetensors: fields"):
         pinn.load(target)
     architecture = pinn.load(path).metadata["architecture"]
     rewritten(path, target, architecture=architecture | {"width": 7})
