@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,22 @@ from training.errors import ConfigurationError
 class BoundaryCondition(Condition):
     """A condition on named parts of the boundary, at all times.
 
-    Attributes:
+    Args:
         part: one name, several, or None for the whole boundary of space.
+        name: of the condition; made from the part unless given.
+        hard: build the condition into the solution.
+        n_points: how many points; None leaves that to the stage.
+        values: by field; a number, or a function of named coordinates and unknown parameters.
     """
 
     def __init__(
-        self, part: Parts, name: str | None, values: Mapping[str, Any], hard: bool, n_points: int | None
+        self,
+        part: Parts = None,
+        *,
+        name: str | None = None,
+        hard: bool = False,
+        n_points: int | None = None,
+        **values: Value,
     ) -> None:
         kind = type(self).__name__.lower()
         written = part if part is None or isinstance(part, str) else ",".join(part)
@@ -36,6 +47,36 @@ class BoundaryCondition(Condition):
             return ConditionPoints(points, normals)
         n = self.count(n)
         return ConditionPoints(*domain.sample_boundary(n, generator, self.part, kind))
+
+    @abstractmethod
+    def left_side(
+        self,
+        field: Any,
+        coordinates: Mapping[str, Tensor],
+        points: ConditionPoints,
+        parameters: Mapping[str, Tensor] | None,
+    ) -> Any:
+        """What the prescribed value of a field is subtracted from.
+
+        Args:
+            field: with its derivatives, as the equations see it.
+            coordinates: of the points, by name.
+            points: with outward normals.
+            parameters: unknown ones, by name.
+        """
+
+    def residuals(
+        self,
+        fields: Mapping[str, Any],
+        coordinates: Mapping[str, Tensor],
+        points: ConditionPoints,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        return {
+            f"{self.name}.{name}": self.left_side(fields[name], coordinates, points, parameters)
+            - prescribed(value, coordinates, parameters)
+            for name, value in self.values.items()
+        }
 
     def complaints(self, domain: Geometry, fields: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
         found = super().complaints(domain, fields, parameters)
@@ -66,35 +107,17 @@ class Dirichlet(BoundaryCondition):
     >>> Dirichlet(None, hard=True, u=lambda x, y: torch.sin(x) * y)
 
     Args:
-        part: one name, several, or None for the whole boundary of space.
-        name: of the condition; made from the part unless given.
-        hard: build the condition into the solution.
-        n_points: how many points; None leaves that to the stage.
-        values: by field; a number, or a function of named coordinates and unknown parameters.
+        part, name, hard, n_points, values: as for every `BoundaryCondition`.
     """
 
-    def __init__(
+    def left_side(
         self,
-        part: Parts = None,
-        *,
-        name: str | None = None,
-        hard: bool = False,
-        n_points: int | None = None,
-        **values: Value,
-    ) -> None:
-        super().__init__(part, name, values, hard, n_points)
-
-    def residuals(
-        self,
-        fields: Mapping[str, Any],
+        field: Any,
         coordinates: Mapping[str, Tensor],
         points: ConditionPoints,
-        parameters: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        return {
-            f"{self.name}.{name}": fields[name] - prescribed(value, coordinates, parameters)
-            for name, value in self.values.items()
-        }
+        parameters: Mapping[str, Tensor] | None,
+    ) -> Any:
+        return field
 
 
 class Neumann(BoundaryCondition):
@@ -108,32 +131,17 @@ class Neumann(BoundaryCondition):
     the factor ``s (2 − s)`` (or ``1 − s²``), which is flat there too; the lift has the slope g.
 
     Args:
-        part, name, hard, n_points, values: as for Dirichlet.
+        part, name, hard, n_points, values: as for every `BoundaryCondition`.
     """
 
-    def __init__(
+    def left_side(
         self,
-        part: Parts = None,
-        *,
-        name: str | None = None,
-        hard: bool = False,
-        n_points: int | None = None,
-        **values: Value,
-    ) -> None:
-        super().__init__(part, name, values, hard, n_points)
-
-    def residuals(
-        self,
-        fields: Mapping[str, Any],
+        field: Any,
         coordinates: Mapping[str, Tensor],
         points: ConditionPoints,
-        parameters: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        return {
-            f"{self.name}.{name}": normal_derivative(fields[name], points, coordinates)
-            - prescribed(value, coordinates, parameters)
-            for name, value in self.values.items()
-        }
+        parameters: Mapping[str, Tensor] | None,
+    ) -> Any:
+        return normal_derivative(field, points, coordinates)
 
 
 class Robin(BoundaryCondition):
@@ -145,7 +153,7 @@ class Robin(BoundaryCondition):
     where ψ vanishes on the face and has the slope 1 along n there (and 0 on an opposite Neumann or Robin face).
 
     Args:
-        part, name, hard, n_points, values: as for Dirichlet.
+        part, name, hard, n_points, values: as for every `BoundaryCondition`.
         alpha, beta: numbers, or functions of named coordinates and unknown parameters.
     """
 
@@ -160,7 +168,7 @@ class Robin(BoundaryCondition):
         n_points: int | None = None,
         **values: Value,
     ) -> None:
-        super().__init__(part, name, values, hard, n_points)
+        super().__init__(part, name=name, hard=hard, n_points=n_points, **values)
         self.alpha = alpha
         self.beta = beta
 
@@ -169,21 +177,16 @@ class Robin(BoundaryCondition):
         found = super().complaints(domain, fields, parameters)
         return found + wrong_value("alpha", self.alpha, known) + wrong_value("beta", self.beta, known)
 
-    def residuals(
+    def left_side(
         self,
-        fields: Mapping[str, Any],
+        field: Any,
         coordinates: Mapping[str, Tensor],
         points: ConditionPoints,
-        parameters: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
+        parameters: Mapping[str, Tensor] | None,
+    ) -> Any:
         alpha = prescribed(self.alpha, coordinates, parameters)
         beta = prescribed(self.beta, coordinates, parameters)
-        return {
-            f"{self.name}.{name}": alpha * fields[name]
-            + beta * normal_derivative(fields[name], points, coordinates)
-            - prescribed(value, coordinates, parameters)
-            for name, value in self.values.items()
-        }
+        return alpha * field + beta * normal_derivative(field, points, coordinates)
 
 
 def normal_derivative(field: Any, points: ConditionPoints, coordinates: Mapping[str, Tensor]) -> Tensor:

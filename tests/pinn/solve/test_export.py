@@ -168,7 +168,7 @@ def test_files_that_are_something_else_say_so(burgers, tmp_path):
     with pytest.raises(InputError, match="holds a force field"):
         pinn.load(target)
     rewritten(path, target, fields=3)
-    with pytest.raises(InputError, match="are wrong for network.safetensors: fields"):
+    with pytest.raises(InputError, match=r"are wrong for network\.safetensors: fields"):
         pinn.load(target)
     architecture = pinn.load(path).metadata["architecture"]
     rewritten(path, target, architecture=architecture | {"width": 7})

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_emulator_is_refused(file, tmp_path):
         load_emulator(torn)
     foreign = tmp_path / "foreign.safetensors"
     foreign.write_bytes(file.read_bytes().replace(b"spectrum emulator", b"spectrum emulatoR"))
-    with pytest.raises(InputError, match="wrong for emulator.safetensors: kind: Input should be 'spectrum emulator'"):
+    with pytest.raises(InputError, match=r"wrong for emulator\.safetensors: kind: .*'spectrum emulator'"):
         load_emulator(foreign)
     newer = tmp_path / "newer.safetensors"
     newer.write_bytes(file.read_bytes().replace(b'format_version\\": 1', b'format_version\\": 9'))
