@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 from peers import ENVIRONMENT, Worker, environment, table
+from results_file import RESULTS, asked, keep
 
 from pinn.configuration import SolveSettings
 from pinn.pipeline import build_problem
 from training.composition import compose
 from training.configuration import validate
 
-RESULTS = Path(__file__).parent / "results" / "accuracy_against_deepxde.json"
 PROBLEMS = ("burgers", "helmholtz", "poisson")
 PEERS = {
     "DeepXDE": ("deepxde==1.15.*", "deepxde", "deepxde_recipes.py"),
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="for everyone, instead of the time that our experiment takes")
     parser.add_argument("--quick", action="store_true", help="Poisson for a few seconds, to see that it works")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "accuracy_against_deepxde.json")
     settings = parser.parse_args()
     if settings.quick:
         settings.problems, settings.precisions, settings.seconds = ["poisson"], [64], 3.0
@@ -118,9 +118,7 @@ def main() -> None:
             for precision in settings.precisions:
                 rows.append(theirs(name, python, problem, precision, mine["seconds"], settings.threads))
     if not settings.quick:
-        settings.output.parent.mkdir(exist_ok=True)
-        found = {"threads": settings.threads, "seed": settings.seed, "notes": notes, "rows": rows}
-        settings.output.write_text(json.dumps(found, indent=2) + "\n")
+        keep(settings.output, **asked(settings), notes=notes, rows=rows)
     print(table(rows, COLUMNS))
     for note in notes:
         print(note)

@@ -12,21 +12,18 @@ where it is missing. Results go to ``benchmarks/results/against_deepxde.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import statistics
 import sys
 import tempfile
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from peers import CLOCKS, ENVIRONMENT, Worker, environment, table
+from results_file import RESULTS, asked, keep
 
-RESULTS = Path(__file__).parent / "results" / "against_deepxde.json"
 Case = tuple[int, int, int, float]
 CASES: list[Case] = [(10_000, 64, 4, 1.5), (100_000, 128, 5, 3.0)]
 """Points, width, hidden layers, and how many times faster we want to be."""
@@ -112,23 +109,15 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine, one thread")
     parser.add_argument("--quick", action="store_true", help="a small case, to see that it works")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "against_deepxde.json")
     arguments = parser.parse_args()
     theirs = environment(arguments.environment, "deepxde==1.15.*", "deepxde")
     if theirs is None:
         sys.exit("DeepXDE cannot be installed here; see above.")
     cases, seconds = (QUICK, 2.0) if arguments.quick else (CASES, arguments.seconds)
     rows = [measure(case, theirs, seconds, arguments) for case in cases]
-    found = {
-        "versions": {"torch": version("torch"), "deepxde": "1.15", "python": platform.python_version()},
-        "processor": platform.processor() or platform.machine(),
-        "threads": arguments.threads,
-        "clock": arguments.clock,
-        "rows": rows,
-    }
     if not arguments.quick:
-        arguments.output.parent.mkdir(exist_ok=True)
-        arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+        keep(arguments.output, **asked(arguments), deepxde="1.15", rows=rows)
     print(table(rows, COLUMNS))
 
 

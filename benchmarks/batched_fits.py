@@ -14,10 +14,8 @@ go to ``benchmarks/results/batched_fits.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -30,11 +28,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
-import scipy
+from results_file import RESULTS, asked, keep
 from scipy.optimize import least_squares
 
 LIGHT = 299792.458
-RESULTS = Path(__file__).parent / "results" / "batched_fits.json"
 PULL = ("median", "99 %")
 
 
@@ -246,7 +243,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--emulator", help="folder of a run of experiment=spectra; one is trained here unless given")
     parser.add_argument("--quick", action="store_true", help="60 fits, one round, nothing written")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "batched_fits.json")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.fits, arguments.rounds = 60, 1
@@ -292,15 +289,9 @@ def report(
         )
     if arguments.quick:
         return
-    document = {
-        "fits": arguments.fits, "workers": arguments.workers, "seconds": times, "agreement": agreed,
-        "batched_iterations": iterations, "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(), "load": list(os.getloadavg()), "torch": torch.__version__, "scipy": scipy.__version__,
-        "numpy": np.__version__, "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-    }  # fmt: skip
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(document, indent=2) + "\n")
-    print(f"written to {arguments.out}")
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    measured = {"seconds": times, "agreement": agreed, "batched_iterations": iterations}
+    keep(arguments.output, **asked(arguments), **measured, gpu=gpu)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Many small networks trained at once, and the same networks one after another on the same device.
 
     python benchmarks/ensemble.py [--members 50] [--steps 40] [--points 128] [--width 16] [--depth 2] [--threads 1]
-                                  [--device cpu] [--clock wall] [--precision 64] [--out FILE]
+                                  [--device cpu] [--clock wall] [--precision 64] [--output FILE]
 
 The decay equation of `pinn.ensembles.driven` under frozen Cox-Ingersoll-Ross paths. Together: one step of all stacked
 networks. One after another: every network by itself, with the fused jets that a single network has (`pinn.jets.stack`),
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from results_file import RESULTS, asked, keep
 
 from pinn.ensembles.driven import Decay
 from pinn.ensembles.paths import Paths
@@ -133,20 +133,12 @@ def main() -> None:
     parser.add_argument("--precision", type=int, choices=(32, 64), default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ensemble.json"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "ensemble.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    asked = {name: value for name, value in vars(arguments).items() if name != "out"}
-    result = {
-        **asked,
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "largest_difference": difference(arguments),
-        **measure(arguments),
-    }
+    result = {"largest_difference": difference(arguments), **measure(arguments)}
     print(json.dumps(result, indent=2))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(arguments.output, **asked(arguments), **result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the choice of collocation points does to a mean-field game, at equal numbers of points and steps.
 
-    python benchmarks/particle_sampling.py [--seeds 5] [--dimension 2] [--points 300] [--steps 30] [--out FILE]
+    python benchmarks/particle_sampling.py [--seeds 5] [--dimension 2] [--points 300] [--steps 30] [--output FILE]
 
 The linear-quadratic game in a box that was drawn much too wide, 100 steps of Adam on uniform points and then
 Gauss-Newton on points that are drawn anew every five steps. Errors are relative L2 of u and m where the agents are
@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from results_file import RESULTS, asked, keep
 
 from pinn.particles.cloud import AgentCloud
 from pinn.problems.mean_field_game import LinearQuadraticGame
@@ -120,7 +119,7 @@ def main() -> None:
     parser.add_argument("--reach", type=float, default=8.0, help="of the box, in the population's deviations")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON; standard output unless given")
+    parser.add_argument("--output", type=Path, default=RESULTS / "particle_sampling.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     race = Race(LinearQuadraticGame(arguments.dimension, reach=arguments.reach, spread=arguments.spread), arguments)
@@ -134,16 +133,8 @@ def main() -> None:
     medians = {
         name: {key: statistics.median(row[key] for row in some) for key in some[0]} for name, some in rows.items()
     }
-    settings = {key: value for key, value in vars(arguments).items() if key != "out"}
-    found: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        **settings,
-        "medians": medians,
-        "runs": rows,
-    }
-    text = json.dumps(found, indent=2) + "\n"
-    arguments.out.write_text(text) if arguments.out else print(text)
+    print(json.dumps(medians, indent=2))
+    keep(arguments.output, **asked(arguments), medians=medians, runs=rows)
 
 
 if __name__ == "__main__":

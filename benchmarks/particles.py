@@ -1,6 +1,6 @@
 """Densities and agents against scipy and numpy, called in turn on the same numbers.
 
-    python benchmarks/particles.py [--seconds 3] [--threads 1] [--particles 100000] [--out FILE]
+    python benchmarks/particles.py [--seconds 3] [--threads 1] [--particles 100000] [--output FILE]
 
 Three questions: what the density of particles on 100 points costs beside ``scipy.stats.gaussian_kde`` with the same
 bandwidth; for how few particles that is still worth it; and what a whole solver costs, 50 Euler–Maruyama steps of all
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
+from results_file import RESULTS, asked, keep
 from scipy.stats import gaussian_kde
 
 from pinn.particles.agents import Agents
@@ -142,21 +141,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each case")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--particles", type=int, default=100_000)
-    parser.add_argument("--out", type=Path, help="JSON; standard output unless given")
+    parser.add_argument("--output", type=Path, default=RESULTS / "particles.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     few = [of_density(count, arguments.seconds / 3) for count in FEW]
     ahead = [row["particles"] for row in few if row["ratio_of_medians"] > 1]
     found = {
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": arguments.threads},
-        "versions": {"torch": torch.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
         "density": of_density(arguments.particles, arguments.seconds),
         "few_particles": few,
         "faster_from": min(ahead) if ahead else None,
         "solver": of_solver(arguments.particles, arguments.seconds),
     }
-    text = json.dumps(found, indent=2) + "\n"
-    arguments.out.write_text(text) if arguments.out else print(text)
+    print(json.dumps(found, indent=2))
+    keep(arguments.output, **asked(arguments), **found)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ multiply matrices in the lower one. Results go to ``benchmarks/results/precision
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from peers import CLOCKS, Worker, table
+from results_file import RESULTS, asked, keep
 
-RESULTS = Path(__file__).parent / "results" / "precision.json"
 PRECISIONS = ("64", "32", "bf16", "16")
 COLUMNS = {
     "precision": "precision",
@@ -71,7 +70,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--quick", action="store_true", help="a few steps on few points, to see that it works")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "precision.json")
     settings = parser.parse_args()
     if settings.quick:
         settings.points, settings.steps, settings.width = 500, 10, 16
@@ -79,9 +78,7 @@ def main() -> None:
     reference = rows[PRECISIONS.index("32")]["residual_rms"]
     rows = [row | {"residual_to_32": row["residual_rms"] / reference} for row in rows]
     if not settings.quick:
-        settings.output.parent.mkdir(exist_ok=True)
-        options = {key: value for key, value in vars(settings).items() if key != "output"}
-        settings.output.write_text(json.dumps({**options, "rows": rows}, indent=1) + "\n")
+        keep(settings.output, **asked(settings), rows=rows)
     print(table(rows, COLUMNS))
 
 

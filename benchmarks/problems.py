@@ -14,25 +14,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from peers import table
+from results_file import REPOSITORY, RESULTS, keep
 
 from pinn.configuration import SolveSettings
 from training.composition import compose
 from training.configuration import validate
 from training.run_folder import default_name
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results" / "problems.json"
 MINUTES = {
     "burgers": 5,
     "allen_cahn": 20,
@@ -146,45 +142,17 @@ def row(experiment: str, runs: Sequence[Mapping[str, Any]], failed: Sequence[int
     }
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """On what, with which versions."""
-    packages = ("torch", "numpy", "scipy", "numba", "pytorch-lightning")
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "commit": _git("rev-parse", "HEAD"),
-        "changed_files": len(_git("status", "--porcelain").splitlines()),
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor()
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def keep(path: Path, threads: int, runs: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
+def keep_runs(
+    path: Path, threads: int, runs: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]
+) -> None:
     """Write the results; experiments in the file that were not asked for stay."""
     asked = {run["experiment"] for run in [*runs, *failures]}
     before = json.loads(path.read_text()) if path.exists() else {"runs": [], "failures": []}
     kept = {
         name: [entry for entry in before[name] if entry["experiment"] not in asked] for name in ("runs", "failures")
     }
-    found = {
-        "machine": machine(threads),
-        "runs": [*kept["runs"], *runs],
-        "failures": [*kept["failures"], *failures],
-    }
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    runs, failures = [*kept["runs"], *runs], [*kept["failures"], *failures]
+    keep(path, threads=threads, runs=runs, failures=failures)
 
 
 def main() -> None:
@@ -194,7 +162,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--root", type=Path, default=REPOSITORY / "checkpoints" / "problems", help="of the run folders")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of every configuration")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "problems.json")
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     # a misspelt name is noticed before the first run
@@ -210,7 +178,7 @@ def main() -> None:
             except RunFailed as error:
                 failures.append({"experiment": experiment, "seed": seed, "words": str(error)})
                 print(error, file=sys.stderr, flush=True)
-            keep(arguments.output, arguments.threads, runs, failures)
+            keep_runs(arguments.output, arguments.threads, runs, failures)
         mine = [run for run in runs if run["experiment"] == experiment]
         rows.append(row(experiment, mine, [f["seed"] for f in failures if f["experiment"] == experiment]))
         print(table(rows[-1:], COLUMNS).splitlines()[-1], file=sys.stderr, flush=True)

@@ -19,7 +19,6 @@ to ``benchmarks/results/sampling.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ import torch
 from courses import Course, Moment, at_step, at_time, plain
 from omegaconf import OmegaConf
 from peers import CLOCKS, table
+from results_file import RESULTS, asked, keep
 
 from pinn.problem import Problem
 from pinn.problems.allen_cahn_fixed_ends import AllenCahnFixedEnds
@@ -36,7 +36,6 @@ from pinn.problems.burgers import Burgers
 from pinn.solve.stage import SolveStage
 from training.composition import configs_folder
 
-RESULTS = Path(__file__).parent / "results" / "sampling.json"
 NETWORK = {"_target_": "pinn.networks.MLP", "width": 20, "depth": 3}
 CASES: dict[str, tuple[Problem, int]] = {
     "Burgers": (Burgers(), 2000),
@@ -153,16 +152,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine, one thread")
     parser.add_argument("--quick", action="store_true", help="one seed, two seconds, to see that it works")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "sampling.json")
     settings = parser.parse_args()
     if settings.quick:
         settings.seeds, settings.seconds, settings.adam = 1, 2.0, 20
     torch.set_num_threads(settings.threads)
     found = [measure(name, settings) for name in settings.problems]
     if not settings.quick:
-        settings.output.parent.mkdir(exist_ok=True)
-        options = {key: value for key, value in vars(settings).items() if key != "output"}
-        settings.output.write_text(json.dumps({"torch": torch.__version__, **options, "cases": found}, indent=1) + "\n")
+        keep(settings.output, **asked(settings), cases=found)
     print(table([made for case in found for made in case["rows"]], COLUMNS))
 
 

@@ -11,15 +11,14 @@ and reference. Results go to ``benchmarks/results/scale_ladder.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from peers import CLOCKS, Worker, table
+from results_file import RESULTS, asked, keep
 
-RESULTS = Path(__file__).parent / "results" / "scale_ladder.json"
 TARGET = 1e-2
 
 
@@ -88,16 +87,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine, one thread")
     parser.add_argument("--quick", action="store_true", help="two seconds of the first rung, to see that it works")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "scale_ladder.json")
     settings = parser.parse_args()
     if settings.quick:
         settings.problems, settings.largest, settings.seconds = ["burgers"], 1_000, 2.0
     rungs = [rung for rung in RUNGS if rung.points <= settings.largest]
     rows = [measure(problem, rung, settings) for problem in settings.problems for rung in rungs]
     if not settings.quick:
-        settings.output.parent.mkdir(exist_ok=True)
-        found = {"target": TARGET, "threads": settings.threads, "clock": settings.clock, "rows": rows}
-        settings.output.write_text(json.dumps(found, indent=1) + "\n")
+        keep(settings.output, **asked(settings), target=TARGET, rows=rows)
     print(table(rows, COLUMNS))
 
 

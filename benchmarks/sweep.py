@@ -1,6 +1,6 @@
 """A sweep of 27 short runs on several workers, and the same runs one after another.
 
-    python benchmarks/sweep.py [--workers 2] [--steps 300] [--rounds 1] [--out FILE]
+    python benchmarks/sweep.py [--workers 2] [--steps 300] [--rounds 1] [--output FILE]
 
 Three seeds, three widths and three learning rates of the heat equation, through the command as a user calls it, each
 run on one thread in both cases. Efficiency is the time of the runs one after another over workers times the time on
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+from results_file import REPOSITORY, RESULTS, asked, keep
 
 WORDS = (
     "experiment=heat",
@@ -46,7 +45,7 @@ def sweep(workers: int, steps: int) -> dict[str, Any]:
         command = [sys.executable, "train.py", "-m", *WORDS, *SWEPT, f"stages.adam.steps={steps}", f"run.root={root}"]
         command += [f"sweep.workers={workers}", "sweep.threads_per_worker=1"] if workers > 1 else []
         start = time.perf_counter()
-        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
         seconds = time.perf_counter() - start
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -61,7 +60,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=300, help="of every run")
     parser.add_argument("--rounds", type=int, default=1, help="of both, in turn")
-    parser.add_argument("--out", type=Path, default=PROJECT / "benchmarks/results/sweep.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "sweep.json")
     arguments = parser.parse_args()
     rounds = []
     for _ in range(arguments.rounds):
@@ -72,18 +71,13 @@ def main() -> None:
         r["one_after_another"]["seconds"] / (arguments.workers * r["on_workers"]["seconds"]) for r in rounds
     ]
     result = {
-        "workers": arguments.workers,
         "runs": 27,
-        "steps": arguments.steps,
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
         "efficiency": statistics.median(efficiencies),
         "workers_busy": statistics.median(r["on_workers"]["costs"]["worker_efficiency"] for r in rounds),
-        "rounds": rounds,
+        "times": rounds,
     }
     print(f"Efficiency {result['efficiency']:.2f}; workers computed for {result['workers_busy']:.2f} of their time.")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(arguments.output, **asked(arguments), **result)
 
 
 if __name__ == "__main__":

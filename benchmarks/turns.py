@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import CLOCKS, PEERS, Answer, Worker, table
+from results_file import asked, keep
 
 OURS = "limbeck"
 """The side that the others are compared with."""
@@ -128,9 +127,4 @@ def report(
         if side != OURS:
             columns[f"{side} ratio"] = "ratio"
     print(table(lines, columns))
-    # where things lie on this machine is nobody's business
-    said = {name: value for name, value in vars(arguments).items() if not isinstance(value, Path)}
-    machine = platform.processor() or platform.machine()
-    arguments.output.parent.mkdir(exist_ok=True)
-    document = {"machine": machine, **said, "summary": lines, "times": rows, **more}
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    keep(arguments.output, **asked(arguments), summary=lines, times=rows, **more)
