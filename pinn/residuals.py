@@ -72,6 +72,7 @@ class PreparedPoints:
     columns: dict[str, Tensor]
     _features: Jet | None = None
     _terms: dict[str, tuple[Any, Any]] | None = None
+    _terms_follow: bool | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -147,12 +148,36 @@ def _terms(
     """Lift and factor of every field, remembered unless they depend on something that is learned."""
     if prepared._terms is not None:
         return prepared._terms
-    jets = Jet.coordinates(prepared.layout, prepared.points)
-    exact = prepared.problem.ansatz_terms(jets, _columns(parameters), prepared.problem.fields)
+    exact = _ansatz(prepared, prepared.points, parameters)
     terms = {name: (_rounded(lift, dtype), _rounded(factor, dtype)) for name, (lift, factor) in exact.items()}
-    if not any(_learned(term) for pair in terms.values() for term in pair):
+    if prepared._terms_follow is None:
+        prepared._terms_follow = _follow(prepared, parameters or {})
+    if not prepared._terms_follow:
         prepared._terms = terms
     return terms
+
+
+def _ansatz(
+    prepared: PreparedPoints, points: Tensor, parameters: Mapping[str, Tensor] | None
+) -> dict[str, tuple[Any, Any]]:
+    jets = Jet.coordinates(prepared.layout, points)
+    return prepared.problem.ansatz_terms(jets, _columns(parameters), prepared.problem.fields)
+
+
+def _follow(prepared: PreparedPoints, parameters: Mapping[str, Tensor]) -> bool:
+    """Whether lifts or factors depend on what is learned.
+
+    Asked with leaves of its own at one point: where no graph is wanted, the values themselves would not tell.
+    """
+    if not parameters:
+        return False
+    with torch.enable_grad():
+        leaves = {
+            name: (value.detach()[:1] if value.ndim else value.detach()).clone().requires_grad_()
+            for name, value in parameters.items()
+        }
+        terms = _ansatz(prepared, prepared.points[:1], leaves)
+        return any(_has_graph(term) for pair in terms.values() for term in pair)
 
 
 def _columns(parameters: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
@@ -174,7 +199,7 @@ def _rounded(term: Any, dtype: torch.dtype) -> Any:
     return term.to(dtype) if isinstance(term, Tensor) else term
 
 
-def _learned(term: Any) -> bool:
+def _has_graph(term: Any) -> bool:
     value = term.parts if isinstance(term, Jet) else term
     return isinstance(value, Tensor) and value.requires_grad
 
