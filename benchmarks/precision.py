@@ -74,7 +74,10 @@ def main() -> None:
     settings = parser.parse_args()
     if settings.quick:
         settings.points, settings.steps, settings.width = 500, 10, 16
-    rows = [measure(precision, settings) for precision in PRECISIONS]
+    rows = []
+    for precision in PRECISIONS:
+        rows.append(measure(precision, settings))
+        print(f"{precision}: {rows[-1]['ms_per_step']:.0f} ms per step", file=sys.stderr)
     reference = rows[PRECISIONS.index("32")]["residual_rms"]
     rows = [row | {"residual_to_32": row["residual_rms"] / reference} for row in rows]
     if not settings.quick:

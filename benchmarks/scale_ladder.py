@@ -92,7 +92,11 @@ def main() -> None:
     if settings.quick:
         settings.problems, settings.largest, settings.seconds = ["burgers"], 1_000, 2.0
     rungs = [rung for rung in RUNGS if rung.points <= settings.largest]
-    rows = [measure(problem, rung, settings) for problem in settings.problems for rung in rungs]
+    rows = []
+    for problem in settings.problems:
+        for rung in rungs:
+            rows.append(measure(problem, rung, settings))
+            print(table(rows[-1:], COLUMNS), file=sys.stderr)
     if not settings.quick:
         keep(settings.output, **asked(settings), target=TARGET, rows=rows)
     print(table(rows, COLUMNS))
